@@ -1,0 +1,1 @@
+"""Engines: whatever turns prompt tokens into sampled tokens under a named adapter."""
