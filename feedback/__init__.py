@@ -1,0 +1,1 @@
+"""What crosses a process boundary: events, ballots, spool, snapshots, registry, preferences."""

@@ -1,0 +1,1 @@
+"""The model: one frozen base, LoRA adapters, batched decoding, log-probabilities, scalar heads."""

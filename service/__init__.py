@@ -1,0 +1,1 @@
+"""The HTTP process: OpenAI-style API, ballots and votes, admin, hot swap."""

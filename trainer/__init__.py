@@ -1,0 +1,1 @@
+"""Offline training: snapshot -> SFT -> reward model -> PPO -> gate -> publish."""
