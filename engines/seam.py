@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from feedback.registry import AdapterFiles, BaseDescription
+    from feedback.adapter_files import AdapterFiles
+    from feedback.base_description import BaseDescription
 
 FinishReason = Literal["eos", "stop_string", "length", "aborted", "error"]
 
@@ -74,7 +75,9 @@ class TokenDelta:
     token_ids: every sampled id, the end-of-sequence token included, `[N]`.
     text: what may be shown now. It lags behind token_texts while a stop string or an incomplete
         UTF-8 character is held back; over the whole choice, the texts concatenate to the answer.
-    token_texts: each sampled token's own text, `[N]`.
+    token_texts: what each sampled token added to the text before stop strings cut it, `[N]`: empty
+        for the end-of-sequence token and for a token that is only part of a character, so that
+        character offsets are sums of lengths.
     logprobs: of the sampled ids at temperature 1 under the whole vocabulary, in nats, `[N]`.
     processed_logprobs: of the same ids under the distribution really sampled from, `[N]`.
     top_logprobs: the num_logprobs most likely tokens per position, best first, `[N][<=num]`.
