@@ -1,8 +1,18 @@
-"""Count what ran: a selection that executed nothing is a failure, skips are explained."""
+"""Count what ran (nothing executed is a failure, skips are explained); publish tiny adapters."""
 
+import json
 from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
+from feedback.adapter_files import SCORING_KINDS, AdapterKind, AdapterManifest
+from feedback.base_description import BaseDescription
+from feedback.registry import Registry
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -25,3 +35,85 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     if not reporter.stats.get("passed") and not reporter.stats.get("xfailed"):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture
+def tiny_base() -> BaseDescription:
+    """A two-layer base, small enough that its adapters have a few hundred numbers."""
+    shapes = {"self_attn.q_proj": (8, 8), "self_attn.v_proj": (4, 8), "mlp.down_proj": (8, 16)}
+    return BaseDescription(
+        base_id="tiny-llama",
+        weights_hash="0123456789abcdef" * 4,
+        tokenizer_hash="fedcba9876543210" * 4,
+        template_hash="0011223344556677" * 4,
+        architecture="LlamaForCausalLM",
+        num_layers=2,
+        hidden_size=8,
+        vocab_size=64,
+        context_length=128,
+        modules={f"model.layers.{n}.{name}": shapes[name] for n in range(2) for name in shapes},
+    )
+
+
+@pytest.fixture
+def registry(tmp_path: Path, tiny_base: BaseDescription) -> Registry:
+    """A registry in a fresh data directory, bound to the tiny base, for ranks up to 16."""
+    opened = Registry.open(tmp_path / "data", max_rank=16)
+    opened.bind_base(tiny_base)
+    return opened
+
+
+@pytest.fixture
+def make_adapter(registry: Registry, tiny_base: BaseDescription) -> Callable[..., str]:
+    """Return a function that publishes an adapter and returns its id.
+
+    It takes kind, seed (other seed, other weights), rank, and overrides: `config` fields, whole
+    `tensors` by key (None removes one), `manifest` fields, `registry` for another data directory.
+    """
+
+    def make(
+        *,
+        kind: AdapterKind = "sft",
+        seed: int = 0,
+        rank: int = 4,
+        config: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, Any] | None = None,
+        manifest: Mapping[str, Any] | None = None,
+        registry: Registry = registry,
+    ) -> str:
+        generator = np.random.default_rng(seed)
+
+        def draw(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+            return generator.normal(size=shape).astype(np.float32)
+
+        weights: dict[str, Any] = {}
+        for module, (out_features, in_features) in tiny_base.modules.items():
+            prefix = f"base_model.model.{module}"
+            weights[f"{prefix}.lora_A.weight"] = draw(rank, in_features)
+            weights[f"{prefix}.lora_B.weight"] = draw(out_features, rank)
+        head = {"weight": draw(1, tiny_base.hidden_size), "bias": draw(1)}
+        weights |= tensors or {}
+
+        def build(directory: Path) -> None:
+            written = {
+                "peft_type": "LORA",
+                "r": rank,
+                "lora_alpha": 2 * rank,
+                "bias": "none",
+                "target_modules": ["q_proj", "v_proj", "down_proj"],
+                "base_model_name_or_path": str(directory),
+            } | dict(config or {})
+            (directory / "adapter_config.json").write_text(json.dumps(written))
+            kept = {name: value for name, value in weights.items() if value is not None}
+            save_file(kept, directory / "adapter_model.safetensors")
+            if kind in SCORING_KINDS:
+                save_file(head, directory / "head.safetensors")
+
+        provenance = {
+            "base_id": tiny_base.base_id,
+            "weights_hash": tiny_base.weights_hash,
+            "tokenizer_hash": tiny_base.tokenizer_hash,
+        } | dict(manifest or {})
+        return registry.publish(kind, build, AdapterManifest(**provenance))
+
+    return make
