@@ -13,7 +13,7 @@ COMMITTED = Path(feedback.__file__).parent / "schemas"
 
 
 def test_committed_schemas_are_up_to_date(tmp_path: Path) -> None:
-    """If this fails a field changed: think of old readers, then run `instructloop schema export`."""
+    """If this fails a field changed: think of old readers, then `instructloop schema export`."""
     exported = {path.name: path.read_text() for path in export(tmp_path)}
     committed = {path.name: path.read_text() for path in COMMITTED.glob("*.json")}
     assert exported == committed
