@@ -1,0 +1,169 @@
+"""One table from exception to OpenAI's error object; knows no route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from engines.seam import ContextOverflow, UnknownAdapter
+from feedback.adapter_files import AdapterRefused
+from feedback.channels import ChannelError
+
+log = structlog.get_logger(__name__)
+
+
+class ServiceError(Exception):
+    """An answer other than 2xx; param names the field of the request that is at fault."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code if code is not None else type(self).code
+
+
+class InvalidRequest(ServiceError):
+    """A field is missing, unknown, of the wrong type or out of range."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class NotAuthenticated(ServiceError):
+    """No API key, or one that is not in the keys file."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotPermitted(ServiceError):
+    """The key's role may not do this, or a browser page elsewhere tries to."""
+
+    status = 403
+    type = "permission_error"
+    code = "not_permitted"
+
+
+class NotFound(ServiceError):
+    """What the request names does not exist here."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class Conflict(ServiceError):
+    """The ballot is closed, or the registry's state does not allow it."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class BodyTooLarge(ServiceError):
+    """The request body passes the limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+
+
+class EngineFailed(ServiceError):
+    """The engine broke in the middle of an answer."""
+
+    status = 500
+    type = "server_error"
+    code = "engine_error"
+
+
+class Unavailable(ServiceError):
+    """The service cannot do this now; the same request may succeed later."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How an exception that is not ours appears over HTTP."""
+
+    status: int
+    type: str
+    code: str
+    param: str | None = None
+
+
+TABLE: Mapping[type[Exception], Row] = {
+    ContextOverflow: Row(400, "invalid_request_error", "context_length_exceeded", "prompt"),
+    UnknownAdapter: Row(503, "server_error", "adapter_not_loaded", "model"),
+    AdapterRefused: Row(409, "invalid_request_error", "adapter_refused", "adapter_id"),
+    ChannelError: Row(404, "invalid_request_error", "channel_not_found", "channel"),
+}
+
+RETRY_AFTER_S = 2
+
+
+def error_object(
+    message: str, type_: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """Return OpenAI's error object."""
+    return {"error": {"message": message, "type": type_, "param": param, "code": code}}
+
+
+def describe(error: ServiceError) -> dict[str, Any]:
+    """Return the error object of one of our own exceptions, for a response or an SSE event."""
+    return error_object(str(error), error.type, error.param, error.code)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every failure, those of the router and unforeseen ones included, an error object."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unforeseen)
+    for exception in TABLE:
+        app.add_exception_handler(exception, _on_table)
+
+
+def _response(status: int, content: Mapping[str, Any]) -> JSONResponse:
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    return JSONResponse(content, status, headers=headers)
+
+
+async def _on_service_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return _response(error.status, describe(error))
+
+
+async def _on_table(_: Request, error: Exception) -> JSONResponse:
+    row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    code = error.reason_code if isinstance(error, AdapterRefused) else row.code
+    return _response(row.status, error_object(str(error), row.type, row.param, code))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    message, code = str(error.detail), "http_error"
+    if error.status_code == 404:
+        message, code = f"there is no route {request.method} {request.url.path}", "route_not_found"
+    if error.status_code == 405:
+        message = f"{request.url.path} does not take {request.method}"
+        code = "method_not_allowed"
+    content = error_object(message, "invalid_request_error", None, code)
+    return JSONResponse(content, error.status_code, headers=error.headers)
+
+
+async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    # The exception's text is not logged: it could quote a prompt.
+    log.error("unforeseen_error", route=request.url.path, kind=type(error).__name__)
+    return _response(500, error_object("the service failed on this request", "server_error"))
