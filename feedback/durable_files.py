@@ -21,16 +21,19 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, payload: bytes) -> None:
-    """Write `payload` to `path`; readers see the old file or the whole new one."""
-    aside = _write_aside(path.parent, payload)
+def replace_file(path: Path, payload: bytes, mode: int = 0o666) -> None:
+    """Write `payload` to `path`; readers see the old file or the whole new one.
+
+    `mode` holds from the file's first moment (less the umask): 0o600 for secrets.
+    """
+    aside = _write_aside(path.parent, payload, mode)
     aside.replace(path)
     fsync_directory(path.parent)
 
 
-def create_exclusively(path: Path, payload: bytes) -> bool:
+def create_exclusively(path: Path, payload: bytes, mode: int = 0o666) -> bool:
     """Create `path` whole, or return False when it exists already (link(2) never replaces)."""
-    aside = _write_aside(path.parent, payload)
+    aside = _write_aside(path.parent, payload, mode)
     try:
         os.link(aside, path)
     except FileExistsError:
@@ -72,12 +75,12 @@ def remove_stale_entries(incoming: Path, older_than_s: float) -> None:
             continue  # its writer just finished, or another process swept it
 
 
-def _write_aside(directory: Path, payload: bytes) -> Path:
+def _write_aside(directory: Path, payload: bytes, mode: int) -> Path:
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
         fsync_directory(directory.parent)
     aside = directory / f".{uuid.uuid4().hex}.tmp"
-    with aside.open("xb") as file:
+    with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(payload)
         file.flush()
         os.fsync(file.fileno())
