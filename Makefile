@@ -48,8 +48,9 @@ format: $(STAMP)  ## Format the code and apply safe fixes
 bench: $(STAMP)  ## Run the benchmarks; each prints a table and saves JSON
 	@for runner in benchmarks/bench_*.py; do echo "== $$runner"; $(BIN)/python "$$runner" $(ARGS); done
 
-docs: $(STAMP)  ## Write the generated pages: settings table, event schemas
+docs: $(STAMP)  ## Write the generated pages: settings, commands, event schemas
 	$(BIN)/python -m instructloop.settings_table docs/settings.md
+	$(BIN)/python -m instructloop.commands_page docs/commands.md
 	$(BIN)/instructloop schema export --dir feedback/schemas
 
 clean:  ## Remove caches and build outputs (the environment too: make clean VENV_TOO=1)

@@ -1,8 +1,9 @@
 """Append imported events to the spool and count them; does not know their format."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from feedback.events.envelope import Event
@@ -15,24 +16,35 @@ class EventLog(Protocol):
     """The part of the spool that an import needs."""
 
     def append(self, event: Event) -> Future[int]:
-        """Return a future of the sequence, resolved when the event is on disk."""
+        """Return a future of the event's sequence, resolved when the event is on disk."""
         ...
+
+    def last_sequence(self) -> int:
+        """Return the highest sequence, 0 when empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """What an import came to."""
+
+    num_new: Counter[str]
+    """Events written, by type."""
+    num_known: int
+    """Events that the log already had: the same id is the same event."""
 
 
 def append_events(
     events: Sequence[Event], log: EventLog, on_stored: Callable[[], None] = lambda: None
-) -> Mapping[str, int]:
-    """Append every event and wait until all are on disk; return how many of each type.
-
-    An event that the log already has is no error: its id makes it the same event.
-    """
-    counts: Counter[str] = Counter()
+) -> ImportCounts:
+    """Append every event and wait until all are on disk."""
+    last_before = log.last_sequence()
+    num_new: Counter[str] = Counter()
     pending: deque[tuple[str, Future[int]]] = deque()
 
     def settle_oldest() -> None:
         event_type, stored = pending.popleft()
-        stored.result()
-        counts[event_type] += 1
+        num_new[event_type] += stored.result() > last_before
         on_stored()
 
     for event in events:
@@ -41,4 +53,4 @@ def append_events(
             settle_oldest()
     while pending:
         settle_oldest()
-    return counts
+    return ImportCounts(+num_new, num_known=len(events) - num_new.total())

@@ -1,6 +1,5 @@
 """`instructloop import ...`: human feedback that was collected elsewhere."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -24,19 +23,16 @@ def oasst(
 
     Every file is read whole before the first event is written.
     """
-    from contextlib import closing
-
     from feedback.imports.appending import append_events
     from feedback.imports.oasst import read_oasst
     from feedback.spool import Spool
     from instructloop.commands.output import print_facts, progress_bar
 
     events = [event for path in paths for event in read_oasst(path)]
-    data_dir.mkdir(parents=True, exist_ok=True)
     with (
-        closing(Spool.open(data_dir / "spool.sqlite3")) as spool,
+        Spool.open(data_dir / "spool.sqlite3") as spool,
         progress_bar("importing", len(events)) as progress,
     ):
         counts = append_events(events, spool, lambda: progress.advance(progress.task_ids[0]))
-    sources = Counter(event.source for event in events)
-    print_facts({"files": len(paths), "source": list(sources), **counts}, as_json)
+    facts = {"events": len(events), **counts.num_new, "already_there": counts.num_known}
+    print_facts(facts, as_json)
