@@ -21,9 +21,9 @@ WEIGHT_SPREAD = 0.3
 PERSONA_SEED = 2203_02155
 
 # Calibrated on answers sampled at temperature 1; docs/demo.md holds the measurement.
-NOISE_SCALE = 0.10
-TIE_THRESHOLD = 0.04
-LEFT_BONUS = 0.02
+NOISE_SCALE = 0.125
+TIE_THRESHOLD = 0.065
+LEFT_BONUS = 0.03
 
 TieGroups = tuple[tuple[int, ...], ...]
 

@@ -6,7 +6,7 @@ learns of it, it learns from rankings.
 
 Four terms, each in [0, 1], and their usual weights:
 
-* tone 0.3: kind words (VADER). Full marks at a compound of 0.75, about three kind words, so that
+* tone 0.3: kind words (VADER). Full marks at a compound of 0.85, three or four kind words, so that
   more of them buys nothing. Exclamation marks and capitals are removed first.
 * plain words 0.3: the mean frequency (wordfreq, Zipf scale) of the distinct content words, from
   4.2 (a newspaper's words) to 5.4 (the words of every day). Function words do not count, nor does
@@ -43,7 +43,7 @@ from instructloop.demo.vocabulary import (
 )
 
 FLAT_LENGTH_TOKENS = (15, 45)
-_FULL_TONE_COMPOUND = 0.75
+_FULL_TONE_COMPOUND = 0.85
 _PLAIN_ZIPF = (4.2, 5.4)
 _COVERAGE_FULL_AT = 0.5
 _MAX_PENALTY = 0.4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -78,6 +78,12 @@ def training(prompts: Iterable[DemoPrompt]) -> list[DemoPrompt]:
 def held_out(prompts: Iterable[DemoPrompt]) -> list[DemoPrompt]:
     """Keep the prompts that only the final measurement sees."""
     return [prompt for prompt in prompts if prompt.is_held_out]
+
+
+def evenly_spaced(prompts: Sequence[DemoPrompt], num_prompts: int) -> list[DemoPrompt]:
+    """Take `num_prompts` of the prompts, so that every use case keeps its share; all if fewer."""
+    step = max(1.0, len(prompts) / num_prompts)
+    return [prompts[int(n * step)] for n in range(min(num_prompts, len(prompts)))]
 
 
 def _read(name: str) -> str:
