@@ -23,6 +23,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(administration.keys, name="keys")
 app.add_typer(administration.schema, name="schema")
+app.add_typer(administration.spool, name="spool")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

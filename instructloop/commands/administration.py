@@ -1,4 +1,4 @@
-"""`instructloop keys ...` and `instructloop schema ...`: small tasks of whoever runs a service."""
+"""`instructloop keys|schema|spool ...`: small tasks of whoever runs a service."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +10,7 @@ from instructloop.commands.options import DEFAULT_DATA_DIR, AsJson, DataDir, exa
 
 keys = subcommands("API keys: a file of hashes, read again by a running service when it changes.")
 schema = subcommands("The contracts of the events.")
+spool = subcommands("Care for the spool, the record of every event.")
 
 
 class Role(StrEnum):
@@ -48,3 +49,26 @@ def export(
     from instructloop.commands.output import print_facts
 
     print_facts({"files": [str(path) for path in export_schemas(directory)]}, as_json)
+
+
+@spool.command("salvage", epilog=example("spool salvage MOVED/spool.sqlite3 --data-dir DIR"))
+def salvage(
+    damaged: Annotated[
+        Path,
+        typer.Argument(metavar="DAMAGED", help="The spool file, moved aside with its -wal."),
+    ],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Bring every readable event of a damaged spool into the one of the data directory."""
+    from feedback.spool import Spool
+    from feedback.spool_salvage import salvage as salvage_events
+    from instructloop.commands.output import print_facts
+
+    target = data_dir / "spool.sqlite3"
+    if not damaged.is_file() or damaged.resolve() == target.resolve():
+        raise ValueError(f"{damaged} must be the damaged file, moved out of {data_dir}")
+    with Spool.open(target) as into:
+        outcome = salvage_events(damaged, into)
+    facts = {"recovered": outcome.num_recovered, "lost_sequences": list(outcome.lost_sequences)}
+    print_facts(facts, as_json)
