@@ -88,7 +88,7 @@ class ServeSettings(BaseSettings):
         "stable", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="Channel served by default."
     )
     channel_poll_interval_s: float = Field(
-        0.5, gt=0, le=60, description="Seconds between looks at the registry for a new version."
+        0.25, gt=0, le=60, description="Seconds between looks at the registry for a new version."
     )
     keys_file: Path | None = Field(
         None, description="File of API key hashes; unset: `keys.json` under the data directory."
