@@ -1,1 +1,1 @@
-"""The model: one frozen base, LoRA adapters, batched decoding, log-probabilities, scalar heads."""
+"""The model: one frozen base, many LoRA adapters, decoding, log-probabilities and scalar heads."""

@@ -1,0 +1,25 @@
+"""The scalar head of reward and value models; it does not know what its number means."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ScalarHead(nn.Module):
+    """One number per hidden state, in float32 whatever the dtype of the trunk (CASES D12).
+
+    weight `[D]` starts as N(0, 1/sqrt(D + 1)), its standard deviation, and bias `[]` as 0
+    (spec 10.3 item 8, Stiennon et al. 2020).
+    """
+
+    def __init__(self, hidden_size: int, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        std = (hidden_size + 1) ** -0.5
+        self.weight = nn.Parameter(torch.randn(hidden_size, generator=generator) * std)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Turn hidden states `[..., D]` into scores `[...]`, float32."""
+        return hidden.float() @ self.weight + self.bias
