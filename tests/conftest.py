@@ -1,8 +1,15 @@
-"""Count what ran (nothing executed is a failure, skips are explained); publish tiny adapters."""
+"""Count what ran (nothing executed is a failure, skips are explained); publish tiny adapters.
+
+Also watches and holds fsync in a subprocess.
+"""
 
 import json
+import os
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +124,50 @@ def make_adapter(registry: Registry, tiny_base: BaseDescription) -> Callable[...
         return registry.publish(kind, build, AdapterManifest(**provenance))
 
     return make
+
+
+@dataclass(frozen=True)
+class SyncShim:
+    """Watches fsync and fdatasync of a subprocess started with `environment`, and can hold them."""
+
+    library: Path
+    log: Path
+    gate: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment for the subprocess."""
+        shim = {"SYNC_SHIM_LOG": str(self.log), "SYNC_SHIM_GATE": str(self.gate)}
+        return {**os.environ, "LD_PRELOAD": str(self.library), **shim}
+
+    def hold(self) -> None:
+        """From now on every sync waits before it touches the disk."""
+        self.gate.touch()
+
+    def release(self) -> None:
+        """Let the waiting syncs go on."""
+        self.gate.unlink()
+
+    def num_synced(self, file_name: str) -> int:
+        """How many syncs of files named so have completed."""
+        return self._count("synced", file_name)
+
+    def num_begun(self, file_name: str) -> int:
+        """How many syncs of files named so were asked for."""
+        return self._count("begun", file_name)
+
+    def _count(self, stage: str, file_name: str) -> int:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return sum(line.startswith(stage) and line.endswith("/" + file_name) for line in lines)
+
+
+@pytest.fixture
+def sync_shim(tmp_path: Path) -> SyncShim:
+    """A preloadable library, built here, that counts and holds syncs; needs a C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler to build the fsync watcher with")
+    source = Path(__file__).parent / "support" / "sync_shim.c"
+    library = tmp_path / "sync_shim.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return SyncShim(library, tmp_path / "syncs.log", tmp_path / "hold-syncs")
