@@ -14,9 +14,7 @@ PACKAGES = ("feedback", "policy", "engines", "service", "trainer", "instructloop
 MAX_LINES = 400
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "core", "misc"}
 # A path or a host that only one machine has; written so that this file does not match itself.
-MACHINE = re.compile(
-    r"(?<![\w.])/(?:work|root|home/\w+|opt/pypi|tmp/il)/|pypi\.o[r]g|files\.pythonhosted"
-)
+MACHINE = re.compile(r"(?<![\w.])/(?:work|root)/|pypi\.o[r]g|files\.pythonhosted")
 
 
 def tracked(*patterns: str) -> list[Path]:
