@@ -33,8 +33,8 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Number format of the base weights."
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Number format of the base weights; `auto` measures what is faster."
     )
     num_threads: int | None = Field(
         None, ge=1, description="CPU threads of the decoder; unset: every core."
