@@ -18,8 +18,12 @@ from pydantic_settings import (
 )
 
 ENV_PREFIX = "INSTRUCTLOOP_"
-# Read before the settings exist, so they are no settings themselves.
-ENV_SWITCHES = frozenset({"INSTRUCTLOOP_CONFIG", "INSTRUCTLOOP_DEBUG"})
+# Of every command, or read before the settings exist: variables that are no settings of `serve`.
+ENV_SWITCHES = {
+    "INSTRUCTLOOP_CACHE_DIR": "where converted bases are kept; default `~/.cache/instructloop`",
+    "INSTRUCTLOOP_CONFIG": "the TOML file, where `--config` is not given",
+    "INSTRUCTLOOP_DEBUG": "set to anything: an error keeps its traceback",
+}
 
 DAY_S = 86_400
 
@@ -182,7 +186,7 @@ def _config_from_environment() -> Path | None:
 
 def _refuse_unknown_variables() -> None:
     # pydantic-settings ignores unknown variables; a misspelt one must not be a silent no-op.
-    known = {variable_of(key) for key in known_keys()} | ENV_SWITCHES
+    known = {variable_of(key) for key in known_keys()} | ENV_SWITCHES.keys()
     for name in sorted(os.environ):
         if name.startswith(ENV_PREFIX) and name not in known:
             raise SettingsError(f"environment variable {name} is no setting{_hint(name, known)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from instructloop.settings import ServeSettings, variable_of
+from instructloop.settings import ENV_SWITCHES, ServeSettings, variable_of
 
 HEAD = """\
 # Settings
@@ -26,7 +26,9 @@ Precedence: flags of `instructloop serve`, then variables, then the TOML file na
 
 def settings_page() -> str:
     """Return the whole Markdown page."""
-    return HEAD + "".join(f"{row}\n" for row in _rows(ServeSettings, ""))
+    switches = (f"- `{name}`: {meaning}" for name, meaning in ENV_SWITCHES.items())
+    table = (*_rows(ServeSettings, ""), "", "Variables that are no settings:", *switches)
+    return HEAD + "\n".join(table) + "\n"
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
