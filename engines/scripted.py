@@ -6,6 +6,7 @@ Says what its scripts say, byte for byte, and counts what it did; knows nothing 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,9 +60,17 @@ class Script:
 ScriptOf = Callable[[GenerateRequest], Script]
 
 
-def name_the_adapter(request: GenerateRequest) -> Script:
-    """Return the default script: it says which adapter answers, so that a test can tell."""
-    return Script((request.adapter_id, " answers", " with", " sample", f" {request.sample_index}"))
+def voice_of(adapter_id: str) -> str:
+    """Return a word by which a test can tell which adapter answered; it does not name it.
+
+    An answer that named its adapter would be an identity leak, and no vote on it would count.
+    """
+    return "voice" + hashlib.sha256(adapter_id.encode()).hexdigest()[:8]
+
+
+def speak_in_its_voice(request: GenerateRequest) -> Script:
+    """Return the default script: the adapter's own word, and which sample this is."""
+    return Script((voice_of(request.adapter_id), " gives", " sample", f" {request.sample_index}"))
 
 
 @dataclass(slots=True)
@@ -82,7 +91,7 @@ class ScriptedEngine:
     reason; load_delay_s is how long a load takes; set is_alive to False to break the engine.
     """
 
-    script_of: ScriptOf = name_the_adapter
+    script_of: ScriptOf = speak_in_its_voice
     base: BaseDescription = SCRIPTED_BASE
     max_adapters: int = 4
     max_rank: int = 64

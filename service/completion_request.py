@@ -72,7 +72,7 @@ class CompletionRequest(RequestBody):
     suffix: str = ""
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
-    logit_bias: dict[str, float] = {}
+    logit_bias: dict[str, float] = Field(default={})
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -94,7 +94,7 @@ class CompletionRequest(RequestBody):
     @field_validator(*_NEUTRAL)
     @classmethod
     def _changes_nothing(cls, value: Any, info: ValidationInfo) -> Any:
-        if value not in _NEUTRAL[info.field_name]:
+        if value not in _NEUTRAL[str(info.field_name)]:
             raise ValueError(f"{info.field_name} is not supported; leave it out")
         return value
 
@@ -123,13 +123,13 @@ class CompletionRequest(RequestBody):
         """Say whether a stream ends with a usage chunk."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self, seed: int) -> SamplingParameters:
-        """Return the engine's parameters, with the seed in force."""
+    def sampling(self) -> SamplingParameters:
+        """Return the engine's parameters."""
         return SamplingParameters(
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=max(self.top_k, 0),
-            seed=seed,
+            seed=self.seed,
             max_tokens=self.max_tokens,
             stop=tuple(self.stop),
             num_logprobs=self.logprobs,

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from engines.seam import ContextOverflow, UnknownAdapter
 from feedback.adapter_files import AdapterRefused
+from feedback.ballots import BallotRefused
 from feedback.channels import ChannelError
 
 log = structlog.get_logger(__name__)
@@ -105,10 +106,11 @@ class Row:
 
 
 TABLE: Mapping[type[Exception], Row] = {
+    BallotRefused: Row(400, "invalid_request_error", "ballot_refused", "ballot"),
     ContextOverflow: Row(400, "invalid_request_error", "context_length_exceeded", "prompt"),
     UnknownAdapter: Row(503, "server_error", "adapter_not_loaded", "model"),
     AdapterRefused: Row(409, "invalid_request_error", "adapter_refused", "adapter_id"),
-    ChannelError: Row(404, "invalid_request_error", "channel_not_found", "channel"),
+    ChannelError: Row(404, "invalid_request_error", "channel_error", "channel"),
 }
 
 RETRY_AFTER_S = 2
@@ -147,8 +149,14 @@ async def _on_service_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_table(_: Request, error: Exception) -> JSONResponse:
     row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
-    code = error.reason_code if isinstance(error, AdapterRefused) else row.code
-    return _response(row.status, error_object(str(error), row.type, row.param, code))
+    status, code = row.status, row.code
+    if isinstance(error, AdapterRefused):
+        code = error.reason_code
+        status = 404 if code == "unknown_adapter" else status
+    if isinstance(error, BallotRefused):
+        code = f"ballot_{error.reason}"
+        status = 410 if error.reason == "expired" else status
+    return _response(status, error_object(str(error), row.type, row.param, code))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,66 @@
+"""The whole service over a scripted engine and a real data directory: for tests, ours and users'.
+
+Knows no model; everything else is what production uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from engines.scripted import ScriptedEngine
+from feedback.ballots import BallotKeys
+from feedback.pseudonyms import Pseudonyms
+from feedback.registry import Registry
+from feedback.spool import Spool
+from service.access import Access
+from service.app import create_app
+from service.dependencies import Dependencies
+from service.recent_events import read_recent_events
+from service.settings import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedService:
+    """An application and the parts under it; close it when the application has stopped."""
+
+    app: FastAPI
+    engine: ScriptedEngine
+    registry: Registry
+    spool: Spool
+
+    async def close(self) -> None:
+        """Stop the engine and make what was accepted durable."""
+        await self.engine.close()
+        self.spool.close()
+
+
+def scripted_service(
+    data_dir: Path,
+    engine: ScriptedEngine | None = None,
+    settings: ServiceSettings | None = None,
+    *,
+    is_loopback: bool = True,
+) -> ScriptedService:
+    """Return a service over data_dir, which is laid out if it is new."""
+    engine = engine if engine is not None else ScriptedEngine()
+    settings = settings if settings is not None else ServiceSettings()
+    registry = Registry.open(data_dir)
+    registry.bind_base(engine.capabilities.base)
+    spool = Spool.open(data_dir / "spool.sqlite3")
+    secrets_dir = data_dir / "secrets"
+    app = create_app(
+        Dependencies(
+            engine=engine,
+            registry=registry,
+            spool=spool,
+            ballot_keys=BallotKeys.load_or_create(secrets_dir / "ballot_keys.json"),
+            pseudonyms=Pseudonyms.load_or_create(secrets_dir),
+            access=Access(data_dir / "keys.json", is_loopback=is_loopback),
+            settings=settings,
+            recent_events=read_recent_events(spool, settings.recent_responses),
+        )
+    )
+    return ScriptedService(app, engine, registry, spool)

@@ -1,0 +1,86 @@
+"""Run the application under uvicorn with a bounded, graceful end; knows no route.
+
+On SIGTERM and SIGINT: no new connections; open answers go on for the grace period, then end with
+an error event; what was accepted is durable when the caller closes the spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.assembly import Assembly
+
+# Between the end of the last answer and uvicorn's own limit, for error events to leave.
+FAREWELL_S = 2.0
+KEEP_ALIVE_S = 30
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that ends open answers with an error event and returns to its caller on a signal."""
+
+    def __init__(
+        self, config: uvicorn.Config, service: Assembly, on_started: Callable[[int], None]
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end_answers())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_answers(self) -> None:
+        await asyncio.sleep(self._service.settings.shutdown_grace_s)
+        self._service.in_flight.abort_all("the service is shutting down", "shutting_down")
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals without raising them again: uvicorn's would kill us before clean-up."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._on_signal) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.handle_exit(number, frame)
+
+
+async def run_server(
+    app: FastAPI, host: str, port: int, on_started: Callable[[int], None] = lambda _: None
+) -> None:
+    """Serve until SIGTERM or SIGINT; port 0 takes a free one and on_started tells which.
+
+    Raises:
+        SystemExit: the address cannot be used.
+    """
+    service = app.state.service
+    assert isinstance(service, Assembly)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(service.settings.shutdown_grace_s + FAREWELL_S),
+    )
+    await Server(config, service, on_started).serve()
