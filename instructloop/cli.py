@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from instructloop.commands import adapters, administration, datasets, imports
+from instructloop.commands import adapters, administration, datasets, imports, serving
 
 app = typer.Typer(
     name="instructloop",
@@ -19,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("serve", epilog=serving.EPILOG)(serving.serve)
 app.add_typer(datasets.app, name="dataset")
 app.add_typer(imports.app, name="import")
 app.add_typer(adapters.app, name="adapters")

@@ -38,8 +38,8 @@ def serve(
     flags = {"host": host, "port": port, "data_dir": data_dir, "base": base, "channel": channel}
     settings = load_settings(config, flags)
 
-    from instructloop import serve as composition
     from instructloop.commands.output import print_settings
+    from instructloop.serve import run
 
     print_settings(settings)
-    composition.run(settings)
+    run(settings)
