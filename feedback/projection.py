@@ -24,6 +24,7 @@ from typing import Generic, Literal, TypeVar
 from feedback.events.ballot import BallotSkipped
 from feedback.events.completion import Choice, CompletionServed
 from feedback.events.demonstration import DemonstrationSubmitted
+from feedback.events.envelope import Order
 from feedback.events.ranking import RankingSubmitted
 from feedback.events.rating import RatingSubmitted
 
@@ -48,6 +49,11 @@ class Recorded(Generic[DataT]):
     event_id: str
     time: datetime
     data: DataT
+
+    @property
+    def order(self) -> Order:
+        """Where the event stands in the fold."""
+        return (self.time, self.event_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ EventData: TypeAlias = (
     | SubjectErased
 )
 
+Order: TypeAlias = tuple[datetime, str]
+"""Where an event stands in every fold: server time, then id."""
+
 EVENT_MODELS: dict[str, type[EventData]] = {
     "completion.served": CompletionServed,
     "ranking.submitted": RankingSubmitted,
@@ -82,7 +85,7 @@ class Event(Envelope):
     """What happened."""
 
     @property
-    def order(self) -> tuple[datetime, str]:
+    def order(self) -> Order:
         """Where the event stands in every fold: by server time, then id."""
         return (self.time, self.id)
 

@@ -122,8 +122,7 @@ class RankingSubmitted(WireRecord):
 
     @model_validator(mode="after")
     def _is_its_voters_vote(self) -> RankingSubmitted:
-        if self.vote_id != expected_vote_id(self.ballot.ballot_id, self.voter):
-            raise ValueError("vote_id is not that of this ballot and voter: derive it from them")
+        _require_vote_id(self.vote_id, self.ballot.ballot_id, self.voter)
         return self
 
 
@@ -138,3 +137,13 @@ class RankingRetracted(WireRecord):
     """Pseudonym of the voter."""
     reason: str = ""
     """Free text."""
+
+    @model_validator(mode="after")
+    def _is_its_voters_vote(self) -> RankingRetracted:
+        _require_vote_id(self.vote_id, self.ballot_id, self.voter)
+        return self
+
+
+def _require_vote_id(vote_id: str, ballot_id: str, voter: str) -> None:
+    if vote_id != expected_vote_id(ballot_id, voter):
+        raise ValueError("vote_id is not that of this ballot and voter: derive it from them")

@@ -13,7 +13,12 @@ from feedback.events.demonstration import DemonstrationSubmitted
 from feedback.events.envelope import EVENT_MODELS
 from feedback.events.examples import example_events
 from feedback.events.prompt import ChatMessage, Prompt, hash_prompt
-from feedback.events.ranking import OutputFlags, PromptAnnotations, RankingSubmitted
+from feedback.events.ranking import (
+    OutputFlags,
+    PromptAnnotations,
+    RankingRetracted,
+    RankingSubmitted,
+)
 from feedback.events.rating import RatingSubmitted
 
 
@@ -52,8 +57,11 @@ def test_all_bad_needs_no_order() -> None:
 
 
 def test_a_vote_id_of_another_voter_is_refused() -> None:
+    """Nobody can replace or withdraw the vote of another."""
     with pytest.raises(ValidationError, match="vote_id"):
         RankingSubmitted.model_validate(_data("ranking.submitted", voter="somebody else"))
+    with pytest.raises(ValidationError, match="vote_id"):
+        RankingRetracted.model_validate(_data("ranking.retracted", voter="somebody else"))
 
 
 @pytest.mark.parametrize("likert", [0, 8])
