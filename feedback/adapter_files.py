@@ -1,6 +1,7 @@
 """Read an adapter's directory and name it by its content; does not know where adapters live."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -160,10 +161,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     Raises AdapterRefused (missing_config) when there is none or it is not a JSON object.
     """
     try:
-        config = json.loads((directory / CONFIG_NAME).read_bytes())
+        payload = (directory / CONFIG_NAME).read_bytes()
+        config = json.loads(payload, parse_float=_finite, parse_constant=_finite)
     except FileNotFoundError:
         config = None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{CONFIG_NAME} is not JSON ({error}); save the adapter again with PEFT."
         raise AdapterRefused("missing_config", message) from error
     if not isinstance(config, dict):
@@ -197,6 +199,14 @@ def _describe_tensors(path: Path) -> dict[str, Any]:
         name: [info.dtype, list(info.shape), tensor_digest(path, info)]
         for name, info in read_tensor_header(path).items()
     }
+
+
+def _finite(text: str) -> float:
+    """Refuse NaN, Infinity and 1e999, which Python reads but canonical JSON cannot write."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def _sorted_scalars(value: Any) -> Any:

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from feedback import adapter_files
 from feedback.adapter_files import (
     ADAPTER_KINDS,
@@ -123,4 +125,9 @@ def _read_manifest(path: Path) -> AdapterManifest:
     if not manifest.is_file():
         message = f"{path.name} has no {MANIFEST_NAME}; remove its directory, publish it again."
         raise AdapterRefused("missing_config", message)
-    return AdapterManifest.model_validate_json(manifest.read_bytes())
+    try:
+        return AdapterManifest.model_validate_json(manifest.read_bytes())
+    except ValidationError as error:
+        message = f"{path.name}/{MANIFEST_NAME} is damaged ({error.error_count()} faults);"
+        message += " remove its directory, publish it again."
+        raise AdapterRefused("missing_config", message) from error

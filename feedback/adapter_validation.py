@@ -80,6 +80,7 @@ def validate_adapter(files: AdapterFiles, base: BaseDescription, *, max_rank: in
     _check_identity(files, base)
     _check_options(files.config)
     _check_rank_options(files.config, max_rank)
+    _check_alpha(files.config)
     _check_target_modules(files.config, base)
     tensors = read_tensor_header(files.weights_path)
     _check_dtypes(tensors)
@@ -125,7 +126,9 @@ def _check_options(config: Mapping[str, Any]) -> None:
     if config.get("peft_type") != "LORA":
         found.append("peft_type")
     targets = config.get("target_modules")
-    if isinstance(targets, list):
+    if not isinstance(targets, str) and not _is_list_of_names(targets):
+        found.append("target_modules of another form")
+    elif isinstance(targets, list):
         found += [target for target in targets if target.split(".")[-1] in _UNSERVED_MODULES]
     if found:
         raise AdapterRefused(
@@ -135,10 +138,15 @@ def _check_options(config: Mapping[str, Any]) -> None:
         )
 
 
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def _check_rank_options(config: Mapping[str, Any], max_rank: int) -> None:
     rank, pattern = config.get("r"), config.get("rank_pattern") or {}
-    if not isinstance(rank, int) or rank < 1:
-        message = f"adapter_config.json has r={rank!r}; r must be a positive integer."
+    is_pattern = isinstance(pattern, dict) and all(type(n) is int for n in pattern.values())
+    if type(rank) is not int or rank < 1 or not is_pattern:
+        message = f"adapter_config.json has r={rank!r}; r and rank_pattern take positive integers."
         raise AdapterRefused("shape_mismatch", message)
     largest = max([rank, *pattern.values()])
     if largest > max_rank:
@@ -158,6 +166,16 @@ def _check_rank_options(config: Mapping[str, Any], max_rank: int) -> None:
             "adapter_config.json has a rank_pattern, by which engines scale differently;"
             " train with one r for all modules.",
         )
+
+
+def _check_alpha(config: Mapping[str, Any]) -> None:
+    alpha = config.get("lora_alpha")
+    if type(alpha) not in (int, float):
+        message = f"adapter_config.json has lora_alpha={alpha!r}; give the number of the training."
+        raise AdapterRefused("unsupported_part", message)
+    if alpha == 0:
+        message = "lora_alpha is 0, so the adapter changes nothing; train with a positive one."
+        raise AdapterRefused("no_effect", message)
 
 
 def _check_target_modules(config: Mapping[str, Any], base: BaseDescription) -> None:

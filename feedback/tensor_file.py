@@ -91,7 +91,7 @@ def _map_bytes(path: Path, info: TensorInfo) -> NDArray[np.uint8]:
 def _parse_header(file_name: str, payload: bytes) -> dict[str, Any]:
     try:
         header = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TensorFileError(f"{file_name} has no JSON header: {error}") from error
     if not isinstance(header, dict):
         raise TensorFileError(f"{file_name} has a header that is not a JSON object")

@@ -26,10 +26,17 @@ def write_verdict(path: Path, verdict: Mapping[str, Any]) -> None:
 
 
 def read_verdict(path: Path) -> dict[str, Any] | None:
-    """Return a verdict, or None when there is none."""
+    """Return a verdict, or None when there is none.
+
+    Raises ValueError when the file is damaged.
+    """
     if not path.is_file():
         return None
-    verdict: dict[str, Any] = json.loads(path.read_bytes())
+    try:
+        verdict: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        message = f"Verdict {path.parent.name}/{path.name} is damaged; judge the adapter again."
+        raise ValueError(message) from error
     return verdict
 
 

@@ -169,10 +169,15 @@ def test_publishing_over_a_damaged_copy_says_so(
     assert caught.value.reason_code == "hash_mismatch"
 
 
-def test_an_adapter_without_its_manifest_is_refused(
+def test_an_adapter_without_a_sound_manifest_is_refused(
     registry: Registry, make_adapter: MakeAdapter
 ) -> None:
     adapter_id = make_adapter()
-    (registry.adapter(adapter_id).path / "manifest.json").unlink()
-    with pytest.raises(AdapterRefused, match=r"has no manifest.json"):
+    manifest = registry.adapter(adapter_id).path / "manifest.json"
+    for content in ("{", "{}"):
+        manifest.write_text(content)
+        with pytest.raises(AdapterRefused, match="damaged"):
+            registry.adapter(adapter_id)
+    manifest.unlink()
+    with pytest.raises(AdapterRefused, match=r"has no manifest\.json"):
         registry.adapter(adapter_id)

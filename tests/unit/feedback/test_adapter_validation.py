@@ -1,5 +1,6 @@
 """Every way an adapter can be unfit has a reason of its own, and the incumbent stays."""
 
+import contextlib
 import json
 import shutil
 import struct
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from feedback.adapter_files import AdapterRefused
 from feedback.adapter_validation import validate_adapter
@@ -75,7 +78,9 @@ def test_an_altered_config_is_a_hash_mismatch(
     assert_refused(registry, adapter_id, "hash_mismatch", adapter_id)
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "{", '{"r": NaN}', '{"r": 1e999}', "[" * 100_000]
+)
 def test_a_missing_or_unreadable_config_is_named(
     registry: Registry, make_adapter: MakeAdapter, content: str | None
 ) -> None:
@@ -153,6 +158,51 @@ def test_a_rank_that_is_no_positive_integer_is_refused(
     registry: Registry, make_adapter: MakeAdapter, rank: object
 ) -> None:
     assert_refused(registry, make_adapter(config={"r": rank}), "shape_mismatch", "r=")
+
+
+@pytest.mark.parametrize("alpha", [None, "16", True])
+def test_a_scale_that_is_no_number_is_refused(
+    registry: Registry, make_adapter: MakeAdapter, alpha: object
+) -> None:
+    assert_refused(
+        registry, make_adapter(config={"lora_alpha": alpha}), "unsupported_part", "lora_alpha"
+    )
+
+
+def test_a_scale_of_zero_has_no_effect(registry: Registry, make_adapter: MakeAdapter) -> None:
+    assert_refused(registry, make_adapter(config={"lora_alpha": 0}), "no_effect", "lora_alpha")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 20) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+OPTIONS = [
+    "r",
+    "lora_alpha",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_modules",
+    "bias",
+    "peft_type",
+]
+OPTIONS += ["modules_to_save", "init_lora_weights", "layers_to_transform", "exclude_modules"]
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.dictionaries(st.sampled_from(OPTIONS), json_values, min_size=1))
+def test_whatever_a_config_says_the_answer_is_yes_or_a_named_reason(
+    registry: Registry,
+    make_adapter: MakeAdapter,
+    tiny_base: BaseDescription,
+    options: dict[str, object],
+) -> None:
+    with contextlib.suppress(AdapterRefused):
+        files = registry.adapter(make_adapter(config=options))
+        validate_adapter(files, tiny_base, max_rank=16)
 
 
 def test_a_target_module_that_the_base_lacks_is_refused(

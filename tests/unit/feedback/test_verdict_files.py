@@ -27,6 +27,16 @@ def test_a_verdict_says_passed_or_not(
         registry.write_verdict(make_adapter(), "offline", verdict)
 
 
+def test_a_damaged_verdict_is_an_error_not_a_pass(
+    registry: Registry, make_adapter: MakeAdapter
+) -> None:
+    adapter_id = make_adapter()
+    registry.write_verdict(adapter_id, "live", {"passed": True})
+    (registry.data_dir / "verdicts" / adapter_id / "live.json").write_text('{"passed": tr')
+    with pytest.raises(ValueError, match="judge the adapter again"):
+        registry.promote("stable", adapter_id, "gate", "")
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../offline", "Offline", ".hidden"])
 def test_a_verdict_name_is_no_path(
     registry: Registry, make_adapter: MakeAdapter, name: str
