@@ -129,3 +129,12 @@ def test_every_pinned_version_lies_within_the_range_of_pyproject() -> None:
         version = pins.get(name) or pins.get(name.replace("-", "_"))
         assert version is not None, f"{requirement.name} is not pinned in constraints.txt"
         assert requirement.specifier.contains(version), f"{requirement} does not allow {version}"
+
+
+def test_every_function_that_the_paper_map_names_exists() -> None:
+    named = re.findall(r"`([a-z_/]+\.py):(\w+)`", (ROOT / "PAPERS.md").read_text())
+    assert len(named) > 10
+    missing = [
+        f"{file}:{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()
+    ]
+    assert missing == []
