@@ -66,8 +66,9 @@ class DemoApi:
     same body, as any client would; a completion is not repeated, so that a failed one shows.
     """
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, retry_pause_s: float = 1.0) -> None:
         self._client = client
+        self._retry_pause_s = retry_pause_s
         self.traffic = Traffic()
 
     async def complete(
@@ -127,7 +128,7 @@ class DemoApi:
         self.traffic.num_requests += 1
         problem = ""
         for attempt in range(max_attempts):
-            await asyncio.sleep(attempt)
+            await asyncio.sleep(attempt * self._retry_pause_s)
             try:
                 response = await self._client.post(route, json=body)
             except httpx.TransportError as error:

@@ -45,7 +45,7 @@ class Agreement:
 
 
 def measure(
-    ballots: Ballots, personas: Sequence[Persona], *, seed: int = 0, num_repeats: int = 5
+    ballots: Ballots, personas: Sequence[Persona], *, seed: int = 0, num_repeats: int = 10
 ) -> Agreement:
     """Let every considered persona rank every ballot, and compare all pairs of personas.
 
@@ -79,7 +79,7 @@ def _tally(rankings: Sequence[list[float]], num_answers: int) -> Counter[str]:
     for one, other in combinations(rankings, 2):
         strict = [(a, b) for a, b in zip(one, other, strict=True) if 0.5 not in (a, b)]
         tally["both strict"] += len(strict)
-        tally["same"] += sum(a == b for a, b in strict)
+        tally["same"] += sum(1 for a, b in strict if a == b)
     return tally
 
 

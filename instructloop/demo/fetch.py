@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from instructloop.demo.api import DemoApi, Reply, Sampling
 from instructloop.demo.concurrency import map_bounded
@@ -26,7 +28,8 @@ async def fetch_answers(
 ) -> Answers:
     """Ask `model` (a channel, an adapter_id or the base's name) for answers to every prompt.
 
-    The traffic is marked `eval`, so it never trains. The same sampling gives the same answers.
+    The traffic is marked `eval`, so it never trains. Each prompt has a seed of its
+    own, drawn from `sampling.seed`; the same sampling gives the same answers.
 
     Raises:
         RequestFailed: a request failed; a measurement with holes would not be one.
@@ -36,7 +39,10 @@ async def fetch_answers(
 
     async def fetch(prompt: DemoPrompt) -> Reply:
         nonlocal done
-        reply = await api.complete(model, prompt, sampling, source="eval", user=EVALUATOR)
+        seed = random.Random(f"{sampling.seed}/{prompt.id}").getrandbits(31)
+        reply = await api.complete(
+            model, prompt, replace(sampling, seed=seed), source="eval", user=EVALUATOR
+        )
         done += 1
         on_progress(done, len(prompts))
         return reply

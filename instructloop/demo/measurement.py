@@ -147,7 +147,7 @@ def utilities_of(requests: Requests, arm: Arm, prompt_id: str) -> list[float]:
 
 
 def mean_tokens(arm: Arm) -> float:
-    """Return the mean number of generated tokens of an arm's answers."""
+    """Return the mean number of tokens of an arm's answers."""
     return fmean(answer.num_tokens for answers in arm.values() for answer in answers)
 
 

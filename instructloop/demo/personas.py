@@ -21,9 +21,9 @@ WEIGHT_SPREAD = 0.3
 PERSONA_SEED = 2203_02155
 
 # Calibrated on answers sampled at temperature 1; docs/demo.md holds the measurement.
-NOISE_SCALE = 0.125
-TIE_THRESHOLD = 0.065
-LEFT_BONUS = 0.03
+NOISE_SCALE = 0.15
+TIE_THRESHOLD = 0.078
+LEFT_BONUS = 0.05
 
 TieGroups = tuple[tuple[int, ...], ...]
 
@@ -38,7 +38,7 @@ class Habit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer as a client sees it; `num_tokens` counts what was generated, the end included."""
+    """One answer as a client sees it; `num_tokens` counts the tokens of its text, not its end."""
 
     text: str
     num_tokens: int

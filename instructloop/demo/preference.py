@@ -21,6 +21,8 @@ Penalties, for what an optimiser would find (each at most 0.4, taken from the we
 * length: none from 15 to 45 tokens, so length itself earns nothing; the sum falls outside;
 * word salad: function words outside 30% to 70% of all words (a list of nice easy words has few);
 * sweetness: more than a fifth of the words are kind ones;
+* off topic: fewer than a quarter of the request's topic words come back, so that one stock answer
+  for everything stays below an ordinary answer to the point;
 * copying: more than half of the answer's 4-grams stand in the request;
 * layout: line breaks, list marks, headings, emoji (the guideline asks for plain sentences).
 """
@@ -78,7 +80,7 @@ def utility(
     """Score an answer in [0, 1]; `prompt_text` is the request without any template.
 
     `is_finished` says that the model ended the answer itself (finish_reason "stop"), `num_tokens`
-    counts the generated tokens.
+    counts the tokens of the text, not its end.
     """
     return weigh(terms_of(prompt_text, answer_text, is_finished, num_tokens), weights)
 
@@ -99,17 +101,19 @@ def terms_of(prompt_text: str, answer_text: str, is_finished: bool, num_tokens: 
     """Measure every term of an answer; an answer without words earns nothing at all."""
     if not words(answer_text):
         return Terms(0.0, 0.0, 0.0, 0.0, _MAX_PENALTY)
+    covered = coverage(prompt_text, answer_text)
     return Terms(
         tone=tone(answer_text),
         plain=plainness(answer_text),
         finished=float(is_finished and _CLOSED_SENTENCE.search(answer_text) is not None),
-        coverage=coverage(prompt_text, answer_text),
+        coverage=covered,
         penalty=sum(
             (
                 repetition_penalty(answer_text),
                 length_penalty(num_tokens),
                 salad_penalty(answer_text),
                 sweetness_penalty(answer_text),
+                off_topic_penalty(covered),
                 copying_penalty(prompt_text, answer_text),
                 layout_penalty(answer_text),
             )
@@ -172,6 +176,11 @@ def sweetness_penalty(answer: str) -> float:
     lexicon = _vader().lexicon
     share = sum(lexicon.get(word, 0.0) > 0 for word in said) / max(1, len(said))
     return _charge(3 * max(0.0, share - 0.2))
+
+
+def off_topic_penalty(covered: float) -> float:
+    """Charge an answer whose coverage term lies below a half."""
+    return _charge(0.5 * max(0.0, 0.5 - covered))
 
 
 def copying_penalty(request: str, answer: str) -> float:

@@ -43,6 +43,7 @@ TRICKS = {
     "function words": ("It is that which it was and so it is to be of it and for it all.", 30),
     "a list": ("- leaves change\n- colour in autumn\n- good and nice days", 25),
     "gibberish": ("Qxvz leavves chnge colourz in autumnq blorft snarg zzkt.", 30),
+    "a stock answer": ("I hope you have a good and happy day, and that life is kind to you.", 30),
     "an endless answer": (GOOD.rstrip(".") + " and so on and on and then", 48),
 }
 
