@@ -8,6 +8,7 @@ answers sampled at temperature 1 as for a ballot. It knows no model; docs/demo.m
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -83,12 +84,15 @@ def _tally(rankings: Sequence[list[float]], num_answers: int) -> Counter[str]:
     return tally
 
 
-def calibrate(ballots: Ballots, personas: Sequence[Persona]) -> tuple[float, float]:
+def calibrate(
+    ballots: Ballots, personas: Sequence[Persona], *, num_repeats: int = 10
+) -> tuple[float, float]:
     """Return the noise scale and the tie threshold that meet both targets on these ballots."""
+    measured = partial(_tuned, ballots, personas, num_repeats=num_repeats)
     noise, threshold = 0.1, 0.03
     for _ in range(_ROUNDS):
-        noise = _bisect(partial(_missing_agreement, ballots, personas, threshold))
-        threshold = _bisect(partial(_excess_ties, ballots, personas, noise))
+        noise = _bisect(partial(_missing_agreement, measured, threshold))
+        threshold = _bisect(partial(_excess_ties, measured, noise))
     return noise, threshold
 
 
@@ -100,8 +104,10 @@ def load_ballots(path: Path) -> list[tuple[str, list[Answer]]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the calibrated settings and what they and the settings in force measure."""
-    (path,) = sys.argv[1:] if arguments is None else arguments
-    ballots, personas = load_ballots(Path(path)), training_personas()
+    parser = argparse.ArgumentParser(prog="python -m instructloop.demo.calibration")
+    parser.add_argument("answers", type=Path, help="JSON Lines of requests with their answers")
+    ballots = load_ballots(parser.parse_args(arguments).answers)
+    personas = training_personas()
     noise, threshold = calibrate(ballots, personas)
     report = {
         "calibrated": {"noise_scale": noise, "tie_threshold": threshold},
@@ -113,22 +119,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _missing_agreement(
-    ballots: Ballots, personas: Sequence[Persona], threshold: float, noise: float
+    measured: Callable[[float, float], Agreement], threshold: float, noise: float
 ) -> float:
-    return TARGET_AGREEMENT - _tuned(ballots, personas, noise, threshold).agreement
+    return TARGET_AGREEMENT - measured(noise, threshold).agreement
 
 
 def _excess_ties(
-    ballots: Ballots, personas: Sequence[Persona], noise: float, threshold: float
+    measured: Callable[[float, float], Agreement], noise: float, threshold: float
 ) -> float:
-    return _tuned(ballots, personas, noise, threshold).tie_share - TARGET_TIE_SHARE
+    return measured(noise, threshold).tie_share - TARGET_TIE_SHARE
 
 
 def _tuned(
-    ballots: Ballots, personas: Sequence[Persona], noise: float, threshold: float, *, seed: int = 0
+    ballots: Ballots,
+    personas: Sequence[Persona],
+    noise: float,
+    threshold: float,
+    *,
+    seed: int = 0,
+    num_repeats: int = 10,
 ) -> Agreement:
     tuned = [replace(p, noise_scale=noise, tie_threshold=threshold) for p in personas]
-    return measure(ballots, tuned, seed=seed)
+    return measure(ballots, tuned, seed=seed, num_repeats=num_repeats)
 
 
 def _bisect(excess: Callable[[float], float], low: float = 0.0, high: float = 0.5) -> float:
