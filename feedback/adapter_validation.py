@@ -4,7 +4,7 @@ It reads config and tensors with numpy; it knows no engine beyond its largest ra
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from feedback.adapter_files import (
     content_id,
     read_tensor_header,
 )
+from feedback.adapter_options import check_options, targeted_modules
 from feedback.base_description import BaseDescription
 from feedback.tensor_file import FLOAT_DTYPES, TensorInfo, read_tensor
 
@@ -25,26 +26,6 @@ _LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\
 _UNSUPPORTED_KEY = re.compile(
     r"lm_head|embed_tokens|modules_to_save|lora_embedding_|magnitude|bias"
 )
-
-# PEFT options which at least one engine ignores or cannot load; each must be absent or falsy.
-_UNSUPPORTED_OPTIONS = (
-    "modules_to_save",
-    "use_dora",
-    "lora_bias",
-    "alpha_pattern",  # vLLM scales every module by lora_alpha / r
-    "use_rslora",
-    "use_qalora",
-    "use_bdlora",
-    "fan_in_fan_out",
-    "layer_replication",
-    "target_parameters",
-    "trainable_token_indices",
-    "alora_invocation_tokens",
-    "arrow_config",
-)
-# Other initialisations (pissa, olora, loftq, ...) change the base weights as well.
-_KEEPS_BASE_WEIGHTS = (None, True, False, "gaussian", "orthogonal", "eva")
-_UNSERVED_MODULES = ("lm_head", "embed_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +59,7 @@ def validate_adapter(files: AdapterFiles, base: BaseDescription, *, max_rank: in
     """
     verify_content(files)
     _check_identity(files, base)
-    _check_options(files.config)
-    _check_rank_options(files.config, max_rank)
-    _check_alpha(files.config)
-    _check_target_modules(files.config, base)
+    check_options(files.config, base, max_rank)
     tensors = read_tensor_header(files.weights_path)
     _check_dtypes(tensors)
     keys = _match_keys(tensors, base)
@@ -115,86 +93,6 @@ def _check_identity(files: AdapterFiles, base: BaseDescription) -> None:
             f"The adapter was trained with tokenizer {files.manifest.tokenizer_hash}, the base has"
             f" {base.tokenizer_hash}; train it with the tokenizer of this base.",
         )
-
-
-def _check_options(config: Mapping[str, Any]) -> None:
-    found = [name for name in _UNSUPPORTED_OPTIONS if config.get(name)]
-    if config.get("bias", "none") != "none":
-        found.append("bias")
-    if config.get("init_lora_weights") not in _KEEPS_BASE_WEIGHTS:
-        found.append("init_lora_weights")
-    if config.get("peft_type") != "LORA":
-        found.append("peft_type")
-    targets = config.get("target_modules")
-    if not isinstance(targets, str) and not _is_list_of_names(targets):
-        found.append("target_modules of another form")
-    elif isinstance(targets, list):
-        found += [target for target in targets if target.split(".")[-1] in _UNSERVED_MODULES]
-    if found:
-        raise AdapterRefused(
-            "unsupported_part",
-            f"adapter_config.json asks for {', '.join(found)}, which not every engine can load;"
-            " train a plain LoRA adapter without it.",
-        )
-
-
-def _is_list_of_names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _check_rank_options(config: Mapping[str, Any], max_rank: int) -> None:
-    rank, pattern = config.get("r"), config.get("rank_pattern") or {}
-    is_pattern = isinstance(pattern, dict) and all(type(n) is int for n in pattern.values())
-    if type(rank) is not int or rank < 1 or not is_pattern:
-        message = f"adapter_config.json has r={rank!r}; r and rank_pattern take positive integers."
-        raise AdapterRefused("shape_mismatch", message)
-    largest = max([rank, *pattern.values()])
-    if largest > max_rank:
-        raise AdapterRefused(
-            "rank_too_large",
-            f"The adapter has rank {largest} (r or rank_pattern), the engine takes {max_rank}"
-            " at most; train with a smaller r or raise the engine's limit.",
-        )
-    if largest > rank:
-        raise AdapterRefused(
-            "rank_too_large",
-            f"rank_pattern has rank {largest}, above r={rank}; train with r={largest} everywhere.",
-        )
-    if any(value != rank for value in pattern.values()):
-        raise AdapterRefused(
-            "unsupported_part",
-            "adapter_config.json has a rank_pattern, by which engines scale differently;"
-            " train with one r for all modules.",
-        )
-
-
-def _check_alpha(config: Mapping[str, Any]) -> None:
-    alpha = config.get("lora_alpha")
-    if type(alpha) not in (int, float):
-        message = f"adapter_config.json has lora_alpha={alpha!r}; give the number of the training."
-        raise AdapterRefused("unsupported_part", message)
-    if alpha == 0:
-        message = "lora_alpha is 0, so the adapter changes nothing; train with a positive one."
-        raise AdapterRefused("no_effect", message)
-
-
-def _check_target_modules(config: Mapping[str, Any], base: BaseDescription) -> None:
-    targets = config.get("target_modules")
-    if not isinstance(targets, list):  # a regular expression: the weights themselves will tell
-        return
-    unknown = [target for target in targets if not _targeted(base.modules, [target])]
-    if unknown:
-        raise AdapterRefused(
-            "unknown_module",
-            f"target_modules names {', '.join(unknown)}, which {base.architecture} does not have;"
-            " train on modules of this base.",
-        )
-
-
-def _targeted(modules: Iterable[str], targets: Iterable[str]) -> set[str]:
-    """Return the modules that PEFT would wrap: a target matches whole or as a dotted suffix."""
-    suffixes = tuple(f".{target}" for target in targets)
-    return {module for module in modules if f".{module}".endswith(suffixes)}
 
 
 def _check_dtypes(tensors: Mapping[str, TensorInfo]) -> None:
@@ -246,7 +144,7 @@ def _check_pairs(keys: list[_LoraKey], config: Mapping[str, Any], base: BaseDesc
     incomplete = sides["A"] ^ sides["B"]
     if not any(config.get(name) for name in ("layers_to_transform", "exclude_modules")):
         targets = config.get("target_modules")
-        expected = _targeted(base.modules, targets) if isinstance(targets, list) else set()
+        expected = targeted_modules(base.modules, targets) if isinstance(targets, list) else set()
         incomplete |= expected - sides["A"]
     if incomplete:
         raise AdapterRefused(

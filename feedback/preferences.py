@@ -109,7 +109,7 @@ def outcomes_of(tie_groups: Sequence[Sequence[int]]) -> dict[tuple[int, int], fl
     place = {item: position for position, group in enumerate(tie_groups) for item in group}
     items = sorted(place)
     return {
-        (i, j): 0.5 + 0.5 * np.sign(place[j] - place[i])
+        (i, j): float(0.5 + 0.5 * np.sign(place[j] - place[i]))
         for position, i in enumerate(items)
         for j in items[position + 1 :]
     }

@@ -109,14 +109,22 @@ def write_snapshot(snapshot: Snapshot, data_dir: Path) -> Path:
     return target
 
 
+def load_manifest(path: Path) -> SnapshotManifest:
+    """Read the manifest of a snapshot's directory, without its rows.
+
+    Raises ValueError when it is no snapshot.
+    """
+    if not (path / MANIFEST_NAME).is_file():
+        raise ValueError(f"{path.name} is no snapshot: it has no {MANIFEST_NAME}; build it again.")
+    return SnapshotManifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
+
+
 def load_snapshot(path: Path) -> Snapshot:
     """Read a snapshot's directory.
 
     Raises ValueError when it is no snapshot or its rows are not those that its id names.
     """
-    if not (path / MANIFEST_NAME).is_file():
-        raise ValueError(f"{path.name} is no snapshot: it has no {MANIFEST_NAME}; build it again.")
-    manifest = SnapshotManifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
+    manifest = load_manifest(path)
     snapshot = Snapshot(
         manifest=manifest,
         demonstrations=tuple(DemonstrationRow(**row) for row in _read(path / DEMONSTRATIONS_NAME)),

@@ -15,7 +15,7 @@ from feedback.base_description import read_base_description
 from feedback.events.envelope import Event
 from feedback.events.ranking import RankingSubmitted
 from feedback.projection import Projection
-from feedback.snapshot_files import load_snapshot, snapshot_path, write_snapshot
+from feedback.snapshot_files import load_manifest, load_snapshot, snapshot_path, write_snapshot
 from feedback.snapshot_rows import (
     DemonstrationRow,
     PromptRow,
@@ -40,6 +40,7 @@ __all__ = [
     "SnapshotSettings",
     "build_snapshot",
     "count_votes_sent",
+    "load_manifest",
     "load_snapshot",
     "permute_rankings",
     "snapshot_path",

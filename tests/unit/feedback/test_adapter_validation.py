@@ -283,6 +283,8 @@ def test_a_shape_unlike_the_base_or_the_config_is_refused(
         {"rank_pattern": {"q_proj": 2}},
         {"init_lora_weights": "pissa"},
         {"layer_replication": [[0, 2], [1, 2]]},
+        {"trainable_token_indices": [3]},
+        {"an_option_of_next_year": True},
         {"peft_type": "IA3"},
     ],
 )

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedback.fold import fold
-from feedback.snapshot_files import load_snapshot, snapshot_path, write_snapshot
+from feedback.snapshot_files import load_manifest, load_snapshot, snapshot_path, write_snapshot
 from feedback.snapshots import build_snapshot, permute_rankings
 
 
@@ -27,6 +27,7 @@ def test_a_snapshot_reads_back_equal(busy_traffic: Any, tmp_path: Path) -> None:
 def test_an_empty_snapshot_reads_back_equal(tmp_path: Path) -> None:
     snapshot = build_snapshot(fold([]), tmp_path)
     assert load_snapshot(snapshot_path(tmp_path, snapshot.id)) == snapshot
+    assert load_manifest(snapshot_path(tmp_path, snapshot.id)) == snapshot.manifest
 
 
 def test_writing_it_again_changes_nothing(busy_traffic: Any, tmp_path: Path) -> None:
@@ -64,8 +65,9 @@ def test_a_damaged_table_is_refused_by_name(busy_traffic: Any, tmp_path: Path) -
 
 
 def test_a_directory_that_is_no_snapshot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no snapshot"):
-        load_snapshot(tmp_path)
+    for load in (load_snapshot, load_manifest):
+        with pytest.raises(ValueError, match="is no snapshot"):
+            load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "snapshot-1", "/etc", "snapshot-" + "0" * 17])
