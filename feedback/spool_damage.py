@@ -23,8 +23,8 @@ class SpoolCorrupt(ValueError):
             f"{damaged} is damaged ({fault}). Way out: stop every process that uses it, move "
             f"{spool.name}, {spool.name}-wal and {spool.name}-shm together into another directory "
             f"(they belong to each other), and start again: a new, empty spool is made. Then "
-            f"feedback.spool_salvage.salvage() brings back every event that can still be read; "
-            f"lost are those that cannot."
+            f"`instructloop spool salvage MOVED/{spool.name} --data-dir {spool.parent}` brings "
+            f"back every event that can still be read; lost are those that cannot."
         )
         self.path = damaged
 

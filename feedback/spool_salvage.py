@@ -23,14 +23,16 @@ def salvage(damaged: Path, into: Spool) -> Salvage:
     """Append the readable events of the spool at `damaged` to another spool.
 
     Appending is idempotent by event id, so this can be repeated. Events get new sequences and
-    readers begin again; every fold is over the set of events, so that changes nothing.
+    readers begin again; every fold is over the set of events, so that changes nothing. The damaged
+    files stay as they are.
 
     Raises:
         ValueError: the file does not even tell how many events it held.
     """
     lost = []
     durable = []
-    with closing(sqlite3.connect(damaged)) as connection:
+    read_only = f"{damaged.absolute().as_uri()}?mode=ro"  # else SQLite would trim a damaged log
+    with closing(sqlite3.connect(read_only, uri=True)) as connection:
         for sequence in range(1, _last_sequence(connection, damaged) + 1):
             record = _read_record(connection, sequence)
             if record is None:

@@ -18,6 +18,7 @@ _FRAME_HEADER_BYTES = 24
 _MAGIC_LITTLE = 0x377F0682
 _MAGIC_BIG = 0x377F0683
 _WORD = 0xFFFFFFFF
+_NUM_CONFIRMATIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ def count_lost_commits(wal: Path) -> int:
     the first unreadable frame: one commit there is a torn end, two or more are a loss. A log that
     is cut short cannot be told from one that was never longer.
     """
-    # A log that another process is writing can look damaged for a moment: only what a second
-    # reading finds again is damage.
+    # A log that another process is writing can look damaged for a moment, at its growing end:
+    # only what every reading finds again is damage.
     num_lost = _count_once(wal)
-    return min(num_lost, _count_once(wal)) if num_lost else 0
+    for _ in range(_NUM_CONFIRMATIONS if num_lost else 0):
+        num_lost = min(num_lost, _count_once(wal))
+    return num_lost
 
 
 def _count_once(wal: Path) -> int:

@@ -6,6 +6,7 @@ import random
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,30 @@ for _ in sys.stdin:
 """
 
 
+# Appends until the file-size limit stands in for a full disk, then again without the limit.
+_DISK_FULL = """
+import resource, sys
+from pathlib import Path
+from feedback.events.envelope import new_event
+from feedback.events.erasure import SubjectErased
+from feedback.spool import Spool
+
+spool = Spool.open(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+refused = 0
+while refused < 3:
+    event = new_event(SubjectErased(pseudonym="x" * 3000), source="test")
+    try:
+        print(event.id, spool.append(event).result(), flush=True)
+    except Exception:
+        refused += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+event = new_event(SubjectErased(pseudonym="after"), source="test")
+print(event.id, spool.append(event).result(), flush=True)
+spool.close()
+"""
+
+
 def _kill_after(spool_path: Path, num_lines: int, delay_s: float) -> dict[str, int]:
     """Kill an appender `delay_s` after so many acknowledgements; return all it had given."""
     process = subprocess.Popen(
@@ -97,6 +122,38 @@ def test_a_kill_while_the_file_is_being_made_leaves_a_usable_spool(tmp_path: Pat
             time.sleep(draw.random() * 0.02)
             process.kill()
         Spool.open(path).close()
+
+
+def test_a_full_disk_refuses_appends_loses_none_and_is_left_behind(tmp_path: Path) -> None:
+    """The futures fail while nothing can be written; the writer goes on once there is room."""
+    path = tmp_path / "spool.sqlite3"
+    command = [sys.executable, "-c", _DISK_FULL, str(path)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    acknowledged = [line.split()[0] for line in printed.stdout.splitlines()]
+    with Spool.open(path) as spool:
+        kept = [decode(record.payload).id for record in _read_all(spool)]
+    assert kept == acknowledged
+    assert len(kept) > 10
+
+
+def test_a_reader_that_opens_while_another_process_appends_sees_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "spool.sqlite3"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _APPENDER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        drain = threading.Thread(target=process.stdout.read)
+        drain.start()
+        lengths = []
+        for _ in range(25):
+            with Spool.open_reader(path) as reader:
+                lengths.append(reader.last_sequence())
+        process.kill()
+        drain.join()
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > lengths[0]
 
 
 def test_no_append_is_acknowledged_before_its_sync(tmp_path: Path, sync_shim: Any) -> None:

@@ -138,7 +138,7 @@ def test_the_message_names_the_way_out_and_what_is_lost(closed: Path) -> None:
         Spool.open(closed)
     message = str(refused.value)
     assert str(closed) in message
-    for said in ("Way out", "move", "-wal", "-shm", "salvage", "lost"):
+    for said in ("Way out", "move", "-wal", "-shm", "instructloop spool salvage", "lost"):
         assert said in message
 
 
@@ -161,6 +161,15 @@ def test_the_way_out_works_and_brings_back_what_can_be_read(closed: Path, tmp_pa
         assert result.num_recovered + len(result.lost_sequences) == 300
         assert salvage(aside / closed.name, fresh) == result
         assert len(fresh.read()) == result.num_recovered
+
+
+def test_salvage_leaves_the_evidence_as_it_is(crashed: Path, tmp_path: Path) -> None:
+    """What lies behind the damage in a log may still be wanted by a person with better tools."""
+    _overwrite(_wal(crashed), _wal(crashed).stat().st_size - 3 * FRAME_BYTES)
+    before = [path.read_bytes() for path in (crashed, _wal(crashed))]
+    with Spool.open(tmp_path / "fresh" / "spool.sqlite3") as fresh:
+        assert salvage(crashed, fresh).num_recovered >= 5
+    assert [path.read_bytes() for path in (crashed, _wal(crashed))] == before
 
 
 def test_what_tells_nothing_cannot_be_salvaged(tmp_path: Path) -> None:
