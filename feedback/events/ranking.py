@@ -122,6 +122,8 @@ class RankingSubmitted(WireRecord):
 
     @model_validator(mode="after")
     def _is_its_voters_vote(self) -> RankingSubmitted:
+        if self.voter != self.ballot.voter:
+            raise ValueError("voter is not the ballot's voter: a ballot casts its own vote only")
         _require_vote_id(self.vote_id, self.ballot.ballot_id, self.voter)
         return self
 

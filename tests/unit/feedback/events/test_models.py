@@ -59,9 +59,14 @@ def test_all_bad_needs_no_order() -> None:
 def test_a_vote_id_of_another_voter_is_refused() -> None:
     """Nobody can replace or withdraw the vote of another."""
     with pytest.raises(ValidationError, match="vote_id"):
-        RankingSubmitted.model_validate(_data("ranking.submitted", voter="somebody else"))
+        RankingSubmitted.model_validate(_data("ranking.submitted", vote_id="of somebody else"))
     with pytest.raises(ValidationError, match="vote_id"):
         RankingRetracted.model_validate(_data("ranking.retracted", voter="somebody else"))
+
+
+def test_a_ballot_casts_only_its_own_voters_vote() -> None:
+    with pytest.raises(ValidationError, match="not the ballot's voter"):
+        RankingSubmitted.model_validate(_data("ranking.submitted", voter="somebody else"))
 
 
 @pytest.mark.parametrize("likert", [0, 8])
