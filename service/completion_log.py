@@ -102,8 +102,7 @@ class CompletionLog:
             return []
         try:
             await asyncio.shield(asyncio.wrap_future(logged))
-        except Exception as error:  # noqa: BLE001 -- any fault of the disk means: no ballot
-            self._note_failure(type(error).__name__)
+        except Exception:  # noqa: BLE001 -- any fault of the disk means: no ballot
             return []
         return self._issue(serving)
 
@@ -119,6 +118,7 @@ class CompletionLog:
         except ValueError as error:
             self._note_failure(type(error).__name__)
             return None
+        future.add_done_callback(self._note_if_failed)
         if not has_texts:
             return None
         self._recent.note(event)
@@ -132,6 +132,11 @@ class CompletionLog:
             lighter, has_lost_texts = fit_to_limit(event)
             has_texts = not has_lost_texts and event.data.prompt is not None
             return self._dependencies.spool.append(lighter), has_texts
+
+    def _note_if_failed(self, done: Future[int]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._note_failure(type(error).__name__)
 
     def _note_failure(self, kind: str) -> None:
         self._metrics.spool_failures.inc()

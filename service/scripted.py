@@ -5,7 +5,9 @@ Knows no model; everything else is what production uses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -17,7 +19,7 @@ from feedback.registry import Registry
 from feedback.spool import Spool
 from service.access import Access
 from service.app import create_app
-from service.dependencies import Dependencies
+from service.dependencies import Dependencies, EventLog, now_utc
 from service.recent_events import read_recent_events
 from service.settings import ServiceSettings
 
@@ -43,8 +45,13 @@ def scripted_service(
     settings: ServiceSettings | None = None,
     *,
     is_loopback: bool = True,
+    clock: Callable[[], datetime] = now_utc,
+    event_log_over: Callable[[Spool], EventLog] = lambda spool: spool,
 ) -> ScriptedService:
-    """Return a service over data_dir, which is laid out if it is new."""
+    """Return a service over data_dir, which is laid out if it is new.
+
+    event_log_over puts something between the service and its spool, e.g. a disk that fails.
+    """
     engine = engine if engine is not None else ScriptedEngine()
     settings = settings if settings is not None else ServiceSettings()
     registry = Registry.open(data_dir)
@@ -55,11 +62,12 @@ def scripted_service(
         Dependencies(
             engine=engine,
             registry=registry,
-            spool=spool,
+            spool=event_log_over(spool),
             ballot_keys=BallotKeys.load_or_create(secrets_dir / "ballot_keys.json"),
             pseudonyms=Pseudonyms.load_or_create(secrets_dir),
             access=Access(data_dir / "keys.json", is_loopback=is_loopback),
             settings=settings,
+            clock=clock,
             recent_events=read_recent_events(spool, settings.recent_responses),
         )
     )

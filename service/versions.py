@@ -15,7 +15,7 @@ from feedback.adapter_files import AdapterRefused
 from feedback.adapter_validation import validate_adapter
 from feedback.registry import Registry
 from service.canary import Canary
-from service.errors import NotFound, Unavailable
+from service.errors import InvalidRequest, NotFound, Unavailable
 from service.settings import ServiceSettings
 from service.swap import (
     ChoiceEnded,
@@ -102,8 +102,9 @@ class Versions:
         """Load a published adapter because a request names it, and pin its choices to it.
 
         Raises:
-            AdapterRefused: it is not published or cannot be served.
-            Unavailable: there was no place for it in time.
+            NotFound: it is not published.
+            InvalidRequest: it can never be served here; the code says why.
+            Unavailable: loading failed, or there was no place for it in time.
         """
         self.happen(Named(adapter_id))
         self._refusals.pop(adapter_id, None)
@@ -130,6 +131,8 @@ class Versions:
             return
         if refusal.code == "unknown_adapter":
             raise NotFound(refusal.message, param="model", code="model_not_found")
+        if refusal.is_final:
+            raise InvalidRequest(refusal.message, param="model", code=refusal.code)
         raise Unavailable(refusal.message, param="model", code=refusal.code)
 
     async def _carry_out(self, command: Command) -> None:
