@@ -55,7 +55,11 @@ class Assembly:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch the channels and carry out swaps for the length of the block."""
+        """Watch the channels and carry out swaps for the length of the block.
+
+        The first look comes before the first request, so that no channel is unknown to it.
+        """
+        await self.watch.poll()
         tasks = [
             asyncio.create_task(self.versions.run()),
             asyncio.create_task(self.watch.run()),

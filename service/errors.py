@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from engines.seam import ContextOverflow, UnknownAdapter
+from engines.seam import ContextOverflow, EngineBusy, EngineStopped, UnknownAdapter
 from feedback.adapter_files import AdapterRefused
 from feedback.ballots import BallotRefused
 from feedback.channels import ChannelError
@@ -109,6 +109,8 @@ TABLE: Mapping[type[Exception], Row] = {
     BallotRefused: Row(400, "invalid_request_error", "ballot_refused", "ballot"),
     ContextOverflow: Row(400, "invalid_request_error", "context_length_exceeded", "prompt"),
     UnknownAdapter: Row(503, "server_error", "adapter_not_loaded", "model"),
+    EngineBusy: Row(503, "server_error", "engine_busy"),
+    EngineStopped: Row(503, "server_error", "engine_stopped"),
     AdapterRefused: Row(409, "invalid_request_error", "adapter_refused", "adapter_id"),
     ChannelError: Row(404, "invalid_request_error", "channel_error", "channel"),
 }

@@ -60,7 +60,8 @@ async def lease_model(
     adapter_id = state.base_id if model == service.base_name else state.routes.get(model, model)
     if state.is_live(adapter_id):
         return adapter_id, [service.versions.lease(adapter_id) for _ in range(num_choices)]
-    if model in service.settings.channels and model in service.journal.records:
+    is_known = model in service.journal.records or model == service.settings.default_channel
+    if model in service.settings.channels and is_known:
         raise Unavailable(
             f"channel {model} has no version that can be served yet; /readyz says why",
             param="model",

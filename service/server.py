@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -64,6 +65,27 @@ class Server(uvicorn.Server):
         self.handle_exit(number, frame)
 
 
+def server_config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    """Return uvicorn's configuration; its logs are off, since they would show addresses."""
+    grace_s = service_of(app).settings.shutdown_grace_s
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(grace_s + FAREWELL_S),
+    )
+
+
+def service_of(app: FastAPI) -> Assembly:
+    """Return the service behind an application made by create_app."""
+    service = app.state.service
+    assert isinstance(service, Assembly)
+    return service
+
+
 async def run_server(
     app: FastAPI, host: str, port: int, on_started: Callable[[int], None] = lambda _: None
 ) -> None:
@@ -72,15 +94,4 @@ async def run_server(
     Raises:
         SystemExit: the address cannot be used.
     """
-    service = app.state.service
-    assert isinstance(service, Assembly)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(service.settings.shutdown_grace_s + FAREWELL_S),
-    )
-    await Server(config, service, on_started).serve()
+    await Server(server_config(app, host, port), service_of(app), on_started).serve()

@@ -66,7 +66,7 @@ class Transcript:
             end = max(start, self.num_visible_tokens)
         else:
             end = start
-            while end < len(self.offsets) and self._end(end) <= self.num_chars:
+            while end < len(self.offsets) and self._is_wholly_out(end):
                 end += 1
         self._num_shown = end
         return slice(start, end)
@@ -75,5 +75,7 @@ class Transcript:
         """Return the part of a token's text that is in the answer."""
         return self.token_texts[position][: max(0, self.num_chars - self.offsets[position])]
 
-    def _end(self, position: int) -> int:
-        return self.offsets[position] + len(self.token_texts[position])
+    def _is_wholly_out(self, position: int) -> bool:
+        """Say so of text that is out; a token without text waits for what follows it."""
+        start, length = self.offsets[position], len(self.token_texts[position])
+        return start < self.num_chars and start + length <= self.num_chars
