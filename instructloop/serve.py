@@ -37,7 +37,17 @@ def open_embedded(settings: ServeSettings) -> Engine:
         raise ValueError(
             f"the embedded engine needs {error.name}: pip install 'instructloop[embedded]'"
         ) from error
-    return EmbeddedEngine.open(settings.base)
+    limits = settings.engine
+    return EmbeddedEngine.load(
+        settings.base,
+        limits.dtype,
+        max_adapters=limits.max_adapters,
+        max_rank=limits.max_rank,
+        context_length=limits.max_context_tokens,
+        max_batch=limits.max_running,
+        max_waiting=limits.max_waiting,
+        num_threads=limits.num_threads,
+    )
 
 
 def run(settings: ServeSettings, open_engine: OpenEngine = open_embedded) -> None:

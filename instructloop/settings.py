@@ -41,10 +41,13 @@ class EngineSettings(BaseModel):
         "auto", description="Number format of the base weights; `auto` measures what is faster."
     )
     num_threads: int | None = Field(
-        None, ge=1, description="CPU threads of the decoder; unset: every core."
+        None, ge=1, description="CPU threads of the decoder; unset: torch decides."
     )
     max_running: int = Field(
         32, ge=1, le=1024, description="Choices decoded side by side; more wait their turn."
+    )
+    max_waiting: int = Field(
+        1024, ge=0, description="Choices that may wait for their turn; more are refused."
     )
     max_context_tokens: int = Field(
         1024, ge=16, description="Longest prompt plus answer, in tokens."
