@@ -10,7 +10,14 @@ from collections.abc import Sequence
 
 import typer
 
-from instructloop.commands import adapters, administration, datasets, imports, serving
+from instructloop.commands import (
+    adapters,
+    administration,
+    datasets,
+    demonstration,
+    imports,
+    serving,
+)
 
 app = typer.Typer(
     name="instructloop",
@@ -19,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("demo", epilog=demonstration.EPILOG)(demonstration.demo)
 app.command("serve", epilog=serving.EPILOG)(serving.serve)
 app.add_typer(datasets.app, name="dataset")
 app.add_typer(imports.app, name="import")

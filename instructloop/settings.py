@@ -131,6 +131,19 @@ class ServeSettings(BaseSettings):
         return self.keys_file or self.data_dir / "keys.json"
 
 
+class DemoSettings(BaseModel):
+    """What `instructloop demo` can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str = Field("smollm2", min_length=1, description="As for `serve`.")
+    is_quick: bool = Field(False, description="Less traffic and training: minutes, weaker proof.")
+    is_placebo: bool = Field(False, description="Permute the rankings: the gate must refuse.")
+    seed: int = Field(11, ge=0, description="Of traffic, labelers and training.")
+    is_kept: bool = Field(False, description="Keep the data directory and print its path.")
+    report_dir: Path | None = Field(None, description="Write report.json and the card there.")
+
+
 def load_settings(
     config: Path | None = None, flags: Mapping[str, Any] | None = None
 ) -> ServeSettings:
