@@ -19,7 +19,9 @@ def chosen_logprobs(
     hidden_ND: Tensor, unembedding_VD: Tensor, ids_N: Tensor, temperature: float = 1.0
 ) -> Tensor:
     """Return the float32 log-probabilities `[N]` of `ids_N`; differentiable in `hidden_ND` only."""
-    result: Tensor = ChosenLogprobs.apply(hidden_ND, unembedding_VD, ids_N, temperature)
+    result: Tensor = ChosenLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, unembedding_VD, ids_N, temperature
+    )
     return result
 
 
@@ -31,7 +33,7 @@ class ChosenLogprobs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, ids: Tensor, temperature: float
     ) -> Tensor:
         """Return `[N]` in float32."""
@@ -47,7 +49,7 @@ class ChosenLogprobs(torch.autograd.Function):
         return torch.cat(results)
 
     @staticmethod
-    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of the hidden states: `(onehot - p) W g / temperature`."""
         weight, ids, *kept = ctx.saved_tensors
         grads = []
