@@ -38,6 +38,7 @@ _PROMPT_FIELDS = [
     ("event_id", _TEXT),
     ("prompt_hash", _TEXT),
     ("prompt_text", _TEXT),
+    ("prompt_messages", pa.list_(pa.list_(_TEXT))),
     ("use_case", _TEXT),
     ("source", _TEXT),
     ("split", _TEXT),
@@ -59,7 +60,6 @@ _SCHEMAS = {
     DEMONSTRATIONS_NAME: pa.schema(
         [
             *_PROMPT_FIELDS,
-            ("prompt_messages", pa.list_(pa.list_(_TEXT))),
             ("completion_text", _TEXT),
             ("kind", _TEXT),
         ]
@@ -69,6 +69,7 @@ _SCHEMAS = {
             *_PROMPT_FIELDS,
             ("vote_id", _TEXT),
             ("ballot_id", _TEXT),
+            ("conversation_id", _TEXT),
             ("prompt_token_ids", _TOKEN_IDS),
             ("choices", pa.list_(_CHOICE)),
             ("tie_groups", pa.list_(pa.list_(pa.int32()))),

@@ -52,7 +52,11 @@ class RankedChoice:
 
 @dataclass(frozen=True, slots=True)
 class RankingRow:
-    """One vote: `tie_groups` hold indices into `choices`, best group first."""
+    """One vote: `tie_groups` hold indices into `choices`, best group first.
+
+    Messages are (role, content) pairs, None if the prompt was raw. Prompts of one conversation
+    (imports: one message tree) are turns of each other and not independent.
+    """
 
     event_id: str
     vote_id: str
@@ -67,6 +71,8 @@ class RankingRow:
     voter_role: str
     source: str
     split: Split
+    prompt_messages: tuple[tuple[str, str], ...] | None = None
+    conversation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class PromptRow:
     use_case: str | None
     source: str
     split: Split
+    prompt_messages: tuple[tuple[str, str], ...] | None = None
 
 
 class RowCounts(BaseModel):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from feedback.events.completion import Choice, CompletionServed
 from feedback.events.demonstration import DemonstrationSubmitted
+from feedback.events.prompt import Prompt
 from feedback.projection import LiveVote, Projection, Recorded
 from feedback.snapshot_rows import DemonstrationRow, PromptRow, RankedChoice, RankingRow
 from feedback.splits import PromptUse, SplitPlan
@@ -139,6 +140,8 @@ def ranking_row(vote: LiveVote, plan: SplitPlan) -> RankingRow:
         # A ballot may mix sources; one simulated answer makes the row simulated.
         source="simulated" if "simulated" in sources else first.source,
         split=plan.split_of[first.prompt.prompt_hash],
+        prompt_messages=_messages(first.prompt),
+        conversation_id=first.conversation_id,
     )
 
 
@@ -147,12 +150,11 @@ def demonstration_row(
 ) -> DemonstrationRow:
     """Return a demonstration as a row."""
     data = recorded.data
-    messages = data.prompt.messages
     return DemonstrationRow(
         event_id=recorded.event_id,
         prompt_hash=data.prompt.prompt_hash,
         prompt_text=data.prompt.text,
-        prompt_messages=tuple((m.role, m.content) for m in messages) if messages else None,
+        prompt_messages=_messages(data.prompt),
         completion_text=data.completion,
         kind=data.kind,
         use_case=data.prompt.use_case,
@@ -173,7 +175,14 @@ def prompt_row(recorded: Recorded[CompletionServed], plan: SplitPlan) -> PromptR
         use_case=prompt.use_case,
         source=recorded.data.source,
         split=plan.split_of[prompt.prompt_hash],
+        prompt_messages=_messages(prompt),
     )
+
+
+def _messages(prompt: Prompt) -> tuple[tuple[str, str], ...] | None:
+    if not prompt.messages:
+        return None
+    return tuple((message.role, message.content) for message in prompt.messages)
 
 
 def _divide(

@@ -119,7 +119,7 @@ class Tokenizing:
         if any(choice.token_ids for choice in row.choices) and not row.prompt_token_ids:
             # The answers were sampled after ids that we do not have; any others would be a guess.
             raise Unusable("no_prompt_ids")
-        prompt = self._logged_or_encoded(row.prompt_token_ids, row.prompt_text, None, cut)
+        prompt = self._prompt(row, cut)
         answers = [Transcript(prompt, self._choice(choice, cut)) for choice in row.choices]
         ranked = RankedAnswers.from_tie_groups(answers, row.tie_groups)
         if not ranked.pairs:
@@ -130,8 +130,10 @@ class Tokenizing:
         prompt = self._logged_or_encoded((), row.prompt_text, row.prompt_messages, cut)
         return Transcript(prompt, self._answer(row.completion_text, cut))
 
-    def _prompt(self, row: PromptRow, cut: Counter[str]) -> tuple[int, ...]:
-        return self._logged_or_encoded(row.prompt_token_ids, row.prompt_text, None, cut)
+    def _prompt(self, row: PromptRow | RankingRow, cut: Counter[str]) -> tuple[int, ...]:
+        return self._logged_or_encoded(
+            row.prompt_token_ids, row.prompt_text, row.prompt_messages, cut
+        )
 
     def _choice(self, choice: RankedChoice, cut: Counter[str]) -> tuple[int, ...]:
         if choice.token_ids:

@@ -36,6 +36,7 @@ class Traffic:
     def serve(
         self,
         prompt: str,
+        /,
         texts: Sequence[str] = ("one", "two", "three"),
         *,
         user: str = "ann",

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from feedback.events.prompt import ChatMessage, Prompt, hash_prompt
 from feedback.fold import fold
-from feedback.snapshot_selection import Eligibility, select
+from feedback.snapshot_selection import Eligibility, prompt_row, ranking_row, select
+from feedback.splits import plan_splits
 
 TOKENIZER = "fedcba9876543210" * 4
 PLAIN = Eligibility(is_simulated=False, tokenizer_hash=TOKENIZER)
@@ -85,3 +87,29 @@ def test_a_person_is_known_by_the_split_group_whose_key_never_rotates(traffic: A
     traffic.serve("a prompt", user="pseudonym", split_group="group")
     uses = select(fold(traffic.events), PLAIN).prompt_uses()
     assert {use.author for use in uses} == {"group"}
+
+
+def test_a_chat_prompt_keeps_its_messages_and_its_conversation(traffic: Any) -> None:
+    messages = (ChatMessage(role="user", content="Hi"), ChatMessage(role="assistant", content="Yo"))
+    prompt = Prompt(
+        format="chat",
+        text="User: Hi",
+        messages=messages,
+        prompt_hash=hash_prompt(messages=messages),
+    )
+    completion = traffic.serve("ignored", prompt=prompt, conversation_id="tree-1")
+    traffic.vote(completion, [[0], [1], [2]], "bob")
+    raw = traffic.serve("a raw prompt")
+    traffic.vote(raw, [[0], [1], [2]], "bob")
+    selection = select(fold(traffic.events), PLAIN)
+    plan = plan_splits(selection.prompt_uses(), {"train": 1.0}, seed=0)
+    expected = (("user", "Hi"), ("assistant", "Yo"))
+    by_hash = {v.ranking.ballot.prompt_hash: ranking_row(v, plan) for v in selection.votes}
+    chat, plain = by_hash[prompt.prompt_hash], by_hash[raw.prompt.prompt_hash]
+    assert (chat.prompt_messages, chat.conversation_id) == (expected, "tree-1")
+    assert (plain.prompt_messages, plain.conversation_id) == (None, None)
+    prompts = [prompt_row(recorded, plan) for recorded in selection.completions]
+    assert {row.prompt_hash: row.prompt_messages for row in prompts} == {
+        chat.prompt_hash: expected,
+        plain.prompt_hash: None,
+    }
