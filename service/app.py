@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import admin, ballot_routes, completions, feedback_routes, health, models, rankings
 from service.assembly import Assembly
 from service.dependencies import Dependencies
+from service.edge import Edge
 from service.errors import install_error_handlers
-from service.metrics import Metrics
 
 ROUTERS = (
     completions.router,
@@ -43,30 +42,5 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     install_error_handlers(app)
-    app.add_middleware(CountRequests, metrics=service.metrics)
+    app.add_middleware(Edge, metrics=service.metrics)
     return app
-
-
-class CountRequests:
-    """Counts requests by route and status; plain ASGI, so it hides no disconnect."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        status = "aborted"
-
-        async def counting_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
-
-        try:
-            await self._app(scope, receive, counting_send)
-        finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.requests.labels(route, status).inc()

@@ -41,6 +41,7 @@ class Assembly:
         self.completion_log = CompletionLog(dependencies, self.metrics, self.recent)
         self.feedback_log = FeedbackLog(dependencies, self.metrics, self.recent)
         self.in_flight = InFlight()
+        self._tasks: list[asyncio.Task[None]] = []
 
     def caller(self, request: Request) -> Caller:
         """Return who sends a request; raises what Access.caller raises."""
@@ -48,6 +49,11 @@ class Assembly:
         return self.dependencies.access.caller(
             headers.get("authorization"), headers.get("host"), headers.get("origin")
         )
+
+    @property
+    def can_swap(self) -> bool:
+        """Say whether the watch and the driver of swaps are running."""
+        return not any(task.done() for task in self._tasks)
 
     def voter(self, caller: Caller, user: str | None) -> Voter:
         """Return the person behind a request."""
@@ -60,16 +66,16 @@ class Assembly:
         The first look comes before the first request, so that no channel is unknown to it.
         """
         await self.watch.poll()
-        tasks = [
+        self._tasks = [
             asyncio.create_task(self.versions.run()),
             asyncio.create_task(self.watch.run()),
         ]
         try:
             yield
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def assembly_of(request: Request) -> Assembly:

@@ -9,8 +9,9 @@ import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from engines.seam import ContextOverflow, GenerateRequest, TokenDelta
+from engines.seam import ContextOverflow, GenerateRequest
 from service.assembly import Assembly, assembly_of
+from service.ballots import IssuedBallot
 from service.completion_bodies import chunk_body, completion_body, usage_chunk_body
 from service.completion_log import Serving, new_serving
 from service.completion_request import CompletionRequest
@@ -18,7 +19,6 @@ from service.disconnects import ClientGone, unless_gone
 from service.errors import (
     EngineFailed,
     InvalidRequest,
-    ServiceError,
     Unavailable,
     describe,
 )
@@ -80,8 +80,8 @@ async def _answer(service: Assembly, serving: Serving, generation: Generation) -
                 await generation.finish()
         is_logged = True
         ballots = await service.completion_log.finish(serving, generation)
-    except ChoiceFailed as failed:
-        raise _as_service_error(failed) from failed
+    except Exception as error:
+        raise _as_service_error(error) from error
     finally:
         if not is_logged:
             service.completion_log.record(serving, generation)
@@ -92,47 +92,43 @@ async def _stream(
     service: Assembly, serving: Serving, generation: Generation
 ) -> AsyncGenerator[bytes, None]:
     """Yield a chunk per delta; the last content chunk waits for the log and carries the ballots."""
-    is_logged = False
+    is_logged, has_begun = False, False
     try:
         with service.in_flight.track(generation):
             async with generation:
                 async for index, delta in generation.deltas():
-                    if not generation.is_complete:
-                        if _is_worth_a_chunk(serving, delta):
-                            yield _chunk(serving, generation, index, delta)
-                        continue
-                    is_logged = True
-                    ballots = await service.completion_log.finish(serving, generation)
-                    transcript = generation.transcripts[index]
-                    body = chunk_body(serving, index, transcript, delta.text, ballots)
-                    yield encode_event(body)
+                    ballots: list[IssuedBallot] = []
+                    if generation.is_complete:
+                        is_logged = True
+                        ballots = await service.completion_log.finish(serving, generation)
+                    if delta.text or delta.finish is not None:
+                        has_begun = True
+                        transcript = generation.transcripts[index]
+                        yield encode_event(
+                            chunk_body(serving, index, transcript, delta.text, ballots)
+                        )
         if serving.request.includes_usage:
             yield encode_event(usage_chunk_body(serving, generation.transcripts))
         yield DONE
-    except Exception as error:  # noqa: BLE001 -- the status is out: all that is left is an event
-        yield encode_event(describe(_as_service_error(error)))
+    except Exception as error:
+        failed = _as_service_error(error)
+        if not has_begun:
+            raise failed from error
+        yield encode_event(describe(failed)[1])
     finally:
         if not is_logged:
             service.completion_log.record(serving, generation)
 
 
-def _chunk(serving: Serving, generation: Generation, index: int, delta: TokenDelta) -> bytes:
-    transcript = generation.transcripts[index]
-    return encode_event(chunk_body(serving, index, transcript, delta.text, ()))
-
-
-def _is_worth_a_chunk(serving: Serving, delta: TokenDelta) -> bool:
-    return bool(delta.text) or delta.finish is not None
-
-
-def _as_service_error(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
-        return error
+def _as_service_error(error: Exception) -> Exception:
+    """Return what the client is told; an unforeseen failure is noted, without its words."""
     if isinstance(error, ChoiceFailed):
         kind = Unavailable if error.code == "shutting_down" else EngineFailed
         return kind(str(error), code=error.code)
-    log.error("completion_failed", kind=type(error).__name__)
-    return EngineFailed("the engine failed on this request")
+    if describe(error)[0] == 500:
+        log.error("completion_failed", kind=type(error).__name__)
+        return EngineFailed("the engine failed on this request")
+    return error
 
 
 def _check_num_choices(body: CompletionRequest, service: Assembly) -> None:

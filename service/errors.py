@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -15,8 +14,6 @@ from engines.seam import ContextOverflow, EngineBusy, EngineStopped, UnknownAdap
 from feedback.adapter_files import AdapterRefused
 from feedback.ballots import BallotRefused
 from feedback.channels import ChannelError
-
-log = structlog.get_logger(__name__)
 
 
 class ServiceError(Exception):
@@ -125,32 +122,14 @@ def error_object(
     return {"error": {"message": message, "type": type_, "param": param, "code": code}}
 
 
-def describe(error: ServiceError) -> dict[str, Any]:
-    """Return the error object of one of our own exceptions, for a response or an SSE event."""
-    return error_object(str(error), error.type, error.param, error.code)
-
-
-def install_error_handlers(app: FastAPI) -> None:
-    """Make every failure, those of the router and unforeseen ones included, an error object."""
-    app.add_exception_handler(ServiceError, _on_service_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unforeseen)
-    for exception in TABLE:
-        app.add_exception_handler(exception, _on_table)
-
-
-def _response(status: int, content: Mapping[str, Any]) -> JSONResponse:
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return JSONResponse(content, status, headers=headers)
-
-
-async def _on_service_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ServiceError)
-    return _response(error.status, describe(error))
-
-
-async def _on_table(_: Request, error: Exception) -> JSONResponse:
-    row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+def describe(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Return status and error object of any exception, for a response or an SSE event."""
+    if isinstance(error, ServiceError):
+        return error.status, error_object(str(error), error.type, error.param, error.code)
+    row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
+    if row is None:
+        # Its own words stay here: they could quote a prompt.
+        return 500, error_object("the service failed on this request", "server_error")
     status, code = row.status, row.code
     if isinstance(error, AdapterRefused):
         code = error.reason_code
@@ -158,7 +137,21 @@ async def _on_table(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, BallotRefused):
         code = f"ballot_{error.reason}"
         status = 410 if error.reason == "expired" else status
-    return _response(status, error_object(str(error), row.type, row.param, code))
+    return status, error_object(str(error), row.type, row.param, code)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every foreseen failure, those of the router included, an error object."""
+    foreseen: tuple[type[Exception], ...] = (ServiceError, *TABLE)
+    for exception in foreseen:
+        app.add_exception_handler(exception, _on_foreseen)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_foreseen(_: Request, error: Exception) -> JSONResponse:
+    status, content = describe(error)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    return JSONResponse(content, status, headers=headers)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -171,9 +164,3 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         code = "method_not_allowed"
     content = error_object(message, "invalid_request_error", None, code)
     return JSONResponse(content, error.status_code, headers=error.headers)
-
-
-async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
-    # The exception's text is not logged: it could quote a prompt.
-    log.error("unforeseen_error", route=request.url.path, kind=type(error).__name__)
-    return _response(500, error_object("the service failed on this request", "server_error"))

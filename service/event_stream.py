@@ -21,7 +21,10 @@ def encode_event(payload: Mapping[str, Any]) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what events yields; closes it as soon as the client is gone."""
+    """Sends what events yields; closes it as soon as the client is gone.
+
+    The status leaves with the first event, so what fails before it is an error response.
+    """
 
     media_type = "text/event-stream"
 
@@ -44,8 +47,11 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         async with aclosing(self._events) as events:
-            headers = self.raw_headers
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            has_started = False
             async for event in events:
+                if not has_started:
+                    headers = self.raw_headers
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    has_started = True
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

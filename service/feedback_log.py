@@ -13,7 +13,7 @@ from service.completion_log import EVENT_SOURCE
 from service.dependencies import Dependencies
 from service.errors import InvalidRequest, Unavailable
 from service.metrics import Metrics
-from service.recent import Recent
+from service.recent import Durability, Recent
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +35,10 @@ class FeedbackLog:
             InvalidRequest: the event is too large.
             Unavailable: the disk did not take it; a retry may succeed.
         """
-        await self.is_durable(self.queue(data, voter, idempotency_key))
+        await self.require(self.queue(data, voter, idempotency_key))
 
-    def queue(self, data: EventData, voter: str, idempotency_key: str | None) -> Future[int]:
-        """Queue an event and return the future of its durability.
+    def queue(self, data: EventData, voter: str, idempotency_key: str | None) -> Durability:
+        """Queue an event and return the future of its durability: True, or False if it failed.
 
         Raises:
             InvalidRequest: the event is too large.
@@ -46,40 +46,39 @@ class FeedbackLog:
         key = None if idempotency_key is None else idempotent_id(idempotency_key, voter)
         event = new_event(data, source=EVENT_SOURCE, key=key, time=self._dependencies.clock())
         try:
-            future = self._dependencies.spool.append(event)
+            written = self._dependencies.spool.append(event)
         except ValueError as error:
             raise InvalidRequest(str(error), code="event_too_large") from error
-        self._note_when_durable(event, future)
-        return future
+        loop = asyncio.get_running_loop()
+        durability: Durability = loop.create_future()
+        self.num_pending += 1
 
-    async def is_durable(self, future: Future[int]) -> None:
+        def tell(done: Future[int]) -> None:
+            # In the spool's thread; at the end of the process nobody may be left to tell.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._note, event, done, durability)
+
+        written.add_done_callback(tell)
+        return durability
+
+    async def require(self, durability: Durability) -> None:
         """Return once the event is durable.
 
         Raises:
             Unavailable: the disk did not take it; a retry may succeed.
         """
-        try:
-            # Shielded: another request may wait for the same event.
-            await asyncio.shield(asyncio.wrap_future(future))
-        except Exception as error:
-            log.error("feedback_not_durable", kind=type(error).__name__)
+        # Shielded: another request may wait for the same event.
+        if not await asyncio.shield(durability):
             raise Unavailable(
                 "the event could not be written to disk; try again", code="not_durable"
-            ) from error
+            )
 
-    def _note_when_durable(self, event: Event, future: Future[int]) -> None:
-        loop = asyncio.get_running_loop()
-        self.num_pending += 1
-
-        def note(done: Future[int]) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._note, event, done)
-
-        future.add_done_callback(note)
-
-    def _note(self, event: Event, done: Future[int]) -> None:
+    def _note(self, event: Event, done: Future[int], durability: Durability) -> None:
         self.num_pending -= 1
-        if done.cancelled() or done.exception() is not None:
-            return
-        self._recent.note(event)
-        self._metrics.feedback.labels(event.type).inc()
+        error = done.exception()
+        if error is None:
+            self._recent.note(event)
+            self._metrics.feedback.labels(event.type).inc()
+        else:
+            log.error("feedback_not_durable", kind=type(error).__name__)
+        durability.set_result(error is None)

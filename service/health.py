@@ -56,6 +56,8 @@ async def _problems(service: Assembly) -> list[str]:
     problems = []
     if not _is_turning(service, await service.engine.health()):
         problems.append("the engine does not answer")
+    if not service.can_swap:
+        problems.append("the driver of swaps has stopped; restart the service")
     default = service.settings.default_channel
     if default not in service.versions.state.routes:
         problems.append(_why_not_routed(service, default))

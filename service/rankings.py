@@ -51,22 +51,16 @@ async def _accept(
     started_at = time.monotonic()
     digest = hashlib.sha256(body.model_dump_json().encode()).digest()
     live = service.recent.votes.get(vote)
-    is_repeated = live is not None and live.digest == digest and not _has_failed(live)
+    is_repeated = live is not None and live.digest == digest and not live.has_failed
     if live is None or not is_repeated:
         # One key for two different votes must not lose the second.
         scoped_key = None if key is None else f"{key}:{claims.ballot_id}:{digest.hex()}"
         data = _ranking(body, claims, vote)
-        future = service.feedback_log.queue(data, claims.voter, scoped_key)
-        live = LiveVote(digest, future)
+        live = LiveVote(digest, service.feedback_log.queue(data, claims.voter, scoped_key))
         service.recent.votes.set(vote, live)
-    await service.feedback_log.is_durable(live.is_durable)
+    await service.feedback_log.require(live.durability)
     service.metrics.ack_s.observe(time.monotonic() - started_at)
     service.metrics.votes.labels("repeated" if is_repeated else "accepted").inc()
-
-
-def _has_failed(live: LiveVote) -> bool:
-    done = live.is_durable
-    return done.done() and (done.cancelled() or done.exception() is not None)
 
 
 def _require_open(service: Assembly, claims: BallotClaims) -> None:

@@ -6,11 +6,11 @@ decides. Knows no HTTP and no store.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from feedback.events.ballot import BallotRevealed, BallotSkipped
 from feedback.events.completion import CompletionServed
@@ -20,6 +20,9 @@ from feedback.events.record import Source
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+Durability: TypeAlias = "asyncio.Future[bool]"
+"""Resolves to True once an event is durable, to False if it could not be written."""
 
 VOTES_PER_RESPONSE = 4
 
@@ -80,10 +83,15 @@ class RecentResponse:
 
 @dataclass(frozen=True, slots=True)
 class LiveVote:
-    """The newest vote of one voter on one ballot; is_durable resolves when it is."""
+    """The newest vote of one voter on one ballot."""
 
     digest: bytes
-    is_durable: Future[int]
+    durability: Durability
+
+    @property
+    def has_failed(self) -> bool:
+        """Say whether it is known that the vote never became durable."""
+        return self.durability.done() and not self.durability.result()
 
 
 class Recent:

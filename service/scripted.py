@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -58,12 +58,13 @@ def scripted_service(
     registry.bind_base(engine.capabilities.base)
     spool = Spool.open(data_dir / "spool.sqlite3")
     secrets_dir = data_dir / "secrets"
+    lifetime = timedelta(seconds=settings.ballot_lifetime_s)
     app = create_app(
         Dependencies(
             engine=engine,
             registry=registry,
             spool=event_log_over(spool),
-            ballot_keys=BallotKeys.load_or_create(secrets_dir / "ballot_keys.json"),
+            ballot_keys=BallotKeys.load_or_create(secrets_dir / "ballot_keys.json", lifetime),
             pseudonyms=Pseudonyms.load_or_create(secrets_dir),
             access=Access(data_dir / "keys.json", is_loopback=is_loopback),
             settings=settings,

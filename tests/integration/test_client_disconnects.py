@@ -87,6 +87,22 @@ async def test_an_answer_that_was_not_delivered_cannot_be_put_on_a_ballot(serve)
     await drop((reader, writer))
 
 
+async def test_a_client_that_leaves_while_it_sends_is_no_failure(serve, capfd):
+    server = await serve(endless())
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{"
+    )
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    await drop((None, writer))
+    metrics = server.service.app.state.service.metrics.registry
+    labels = {"route": "/v1/completions", "status": "aborted"}
+    await until(lambda: metrics.get_sample_value("instructloop_requests_total", labels) == 1)
+    captured = capfd.readouterr()
+    assert "rror" not in captured.out + captured.err
+
+
 async def test_two_hundred_disconnects_leave_nothing_behind(serve):
     server = await serve(endless(delay_s=0.001))
     service = server.service.app.state.service

@@ -74,8 +74,7 @@ Start = Callable[..., Any]
 @asynccontextmanager
 async def started(service: ScriptedService) -> AsyncIterator[Running]:
     app = service.app
-    # What no route foresaw must come out as a 500, as it does from a real server.
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
@@ -96,11 +95,12 @@ async def start(
         async def start_one(
             script_of: Callable[..., Script] | None = None,
             settings: ServiceSettings = FAST,
+            engine_type: type[ScriptedEngine] = ScriptedEngine,
             service_fields: Mapping[str, Any] | None = None,
             **engine_fields: Any,
         ) -> Running:
             scripted = {} if script_of is None else {"script_of": script_of}
-            engine = ScriptedEngine(base=tiny_base, **scripted, **engine_fields)
+            engine = engine_type(base=tiny_base, **scripted, **engine_fields)
             service = scripted_service(
                 registry.data_dir, engine, settings, **(service_fields or {})
             )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engines.scripted import Script, ScriptedEngine, voice_of
-from engines.seam import GenerateRequest
+from engines.seam import EngineBusy, GenerateRequest, UnknownAdapter
 from service.settings import ServiceSettings
 
 
@@ -223,18 +223,43 @@ async def test_a_failure_in_mid_stream_is_an_error_event(start):
     assert (error["type"], error["code"]) == ("server_error", "engine_error")
 
 
-async def test_an_engine_that_raises_in_mid_stream_is_an_error_event_without_its_words(start):
-    def script_of(request: GenerateRequest) -> Script:
-        raise RuntimeError("prompt: " + request.request_id)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (RuntimeError("the prompt was: secret"), 500, "engine_error"),
+        (EngineBusy(7), 503, "engine_busy"),
+        (UnknownAdapter("ppo-1"), 503, "adapter_not_loaded"),
+    ],
+)
+async def test_what_fails_before_the_first_token_is_an_error_response(
+    start, stream, failure, status, code
+):
+    def fail(request: GenerateRequest) -> Script:
+        raise failure
 
-    running = await start()
-    running.engine.script_of = script_of
+    running = await start(fail)
+    response = await running.complete(stream=stream)
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == code
+    assert ("retry-after" in response.headers) == (status == 503)
+    assert "secret" not in response.text
+    assert len(running.service.app.state.service.in_flight) == 0
+
+
+async def test_an_unforeseen_failure_in_mid_stream_is_an_event_without_its_words(start):
+    class Fragile(ScriptedEngine):
+        async def generate(self, request):
+            async for delta in super().generate(request):
+                yield delta
+                raise RuntimeError("the prompt was: secret")
+
+    running = await start(engine_type=Fragile)
     response = await running.complete(stream=True)
-    assert "cmpl-" not in response.text
-    assert json.loads(response.text.removeprefix("data: "))["error"]["code"] == "engine_error"
-    response = await running.complete()
-    assert response.status_code == 500
-    assert "cmpl-" not in response.text
+    assert response.status_code == 200
+    error = json.loads(response.text.split("\n\n")[-2].removeprefix("data: "))["error"]
+    assert error["code"] == "engine_error"
+    assert "secret" not in response.text
 
 
 async def test_a_dead_engine_is_503_with_a_time_to_come_back(running):

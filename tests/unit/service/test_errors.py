@@ -2,6 +2,8 @@
 
 import pytest
 
+from engines.scripted import ScriptedEngine
+
 
 def is_error_object(response):
     error = response.json()["error"]
@@ -33,12 +35,18 @@ async def test_bodies_of_feedback_that_are_wrong(running, path):
         assert is_error_object(response)
 
 
-async def test_an_unforeseen_failure_is_a_500_without_its_words(running):
-    def fail():
-        raise RuntimeError("a secret")
+async def test_an_unforeseen_failure_is_a_500_and_a_log_line_without_its_words(
+    start, capsys, caplog
+):
+    class Broken(ScriptedEngine):
+        async def health(self):
+            raise RuntimeError("a secret")
 
-    running.engine.health = fail
+    running = await start(engine_type=Broken)
     response = await running.client.get("/livez")
     assert response.status_code == 500
     assert is_error_object(response)
     assert "secret" not in response.text
+    captured = capsys.readouterr()
+    assert "RuntimeError" in captured.out
+    assert "secret" not in captured.out + captured.err + caplog.text

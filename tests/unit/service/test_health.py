@@ -4,6 +4,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engines.scripted import ScriptedEngine
 from engines.seam import Health
 from service.scripted import scripted_service
 
@@ -20,13 +21,14 @@ async def get(running, path):
         (Health(False, 0.1, 0, 0), 503),
     ],
 )
-async def test_an_engine_that_stands_still_is_not_live(running, health, expected):
+async def test_an_engine_that_stands_still_is_not_live(start, health, expected):
     """CASES F3."""
 
-    async def told():
-        return health
+    class Patient(ScriptedEngine):
+        async def health(self):
+            return health
 
-    running.engine.health = told
+    running = await start(engine_type=Patient)
     assert (await get(running, "/livez")).status_code == expected
     assert (await get(running, "/readyz")).status_code == expected
 

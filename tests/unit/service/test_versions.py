@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines.scripted import Script, speak_in_its_voice, voice_of
+from engines.scripted import Script, ScriptedEngine, speak_in_its_voice, voice_of
 from feedback.adapter_files import AdapterRefused
 from service.settings import ServiceSettings
 
@@ -212,28 +212,30 @@ async def test_a_long_answer_keeps_its_version_while_it_is_superseded(start, mak
     await running.until(lambda: first not in running.engine.adapter_ids)
 
 
+class LoadCounter(ScriptedEngine):
+    """Counts how many loads run at the same time."""
+
+    num_loading = most_loading = 0
+
+    async def ensure(self, files):
+        self.num_loading += 1
+        self.most_loading = max(self.most_loading, self.num_loading)
+        await super().ensure(files)
+        self.num_loading -= 1
+
+
 async def test_loads_never_overlap(start, make_adapter):
-    running = await start(load_delay_s=0.05, max_adapters=4)
+    """CASES B11."""
+    running = await start(engine_type=LoadCounter, load_delay_s=0.05)
     adapters = [make_adapter(seed=seed) for seed in range(4)]
     running.registry.write_verdict(adapters[1], "offline", {"passed": True})
-    num_loading, most = 0, 0
-    ensure = running.engine.ensure
-
-    async def counting(files):
-        nonlocal num_loading, most
-        num_loading += 1
-        most = max(most, num_loading)
-        await ensure(files)
-        num_loading -= 1
-
-    running.engine.ensure = counting
     running.registry.promote("stable", adapters[0], "test", "for the test")
     running.registry.promote("candidate", adapters[1], "test", "")
     answers = await asyncio.gather(*(running.complete(model=name) for name in adapters[2:]))
     assert [answer.status_code for answer in answers] == [200, 200]
     await running.serves(adapters[0])
     await running.serves(adapters[1], "candidate")
-    assert most == 1
+    assert running.engine.most_loading == 1
 
 
 async def test_many_swaps_leave_nothing_behind(start, make_adapter):
