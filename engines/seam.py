@@ -182,3 +182,14 @@ class ContextOverflow(ValueError):
         self.num_prompt_tokens = num_prompt_tokens
         self.max_tokens = max_tokens
         self.context_length = context_length
+
+
+class EngineBusy(RuntimeError):
+    """As many choices wait for the engine as it lets; trying again later may help."""
+
+    def __init__(self, max_waiting: int) -> None:
+        super().__init__(f"{max_waiting} choices wait already; try again in a moment")
+
+
+class EngineStopped(RuntimeError):
+    """The engine has failed or was closed; it will not answer again."""

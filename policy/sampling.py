@@ -70,11 +70,13 @@ def draw(logits_BV: Tensor, warps: Sequence[Warp], uniforms_B: Tensor) -> Draw:
 
 def warped_logprobs(raw_BV: Tensor, warps: Sequence[Warp]) -> Tensor:
     """Return log-probabilities `[B, V]` after temperature, top-k and then top-p, in that order."""
-    temperatures = [1.0 if warp.is_greedy else warp.temperature for warp in warps]
     result = raw_BV
-    if any(t != 1.0 for t in temperatures):
-        scaled = raw_BV / torch.tensor(temperatures).unsqueeze(1)
-        result = torch.log_softmax(scaled, dim=-1)
+    # Only the rows concerned: a row must not round differently because of its neighbours.
+    scaled = [i for i, warp in enumerate(warps) if warp.temperature not in (0.0, 1.0)]
+    if scaled:
+        result = raw_BV.clone()
+        temperatures = torch.tensor([warps[i].temperature for i in scaled]).unsqueeze(1)
+        result[scaled] = torch.log_softmax(raw_BV[scaled] / temperatures, dim=-1)
     truncating = [i for i, warp in enumerate(warps) if warp.is_truncating and not warp.is_greedy]
     if truncating:
         result = result.clone()
@@ -89,8 +91,9 @@ def _truncate(logprobs_V: Tensor, warp: Warp) -> Tensor:
     if warp.top_k:
         ordered[warp.top_k :] = -torch.inf
         ordered = torch.log_softmax(ordered, dim=-1)
-    mass_before = ordered.exp().cumsum(-1) - ordered.exp()
-    ordered[mass_before >= warp.top_p] = -torch.inf
+    if warp.top_p < 1.0:
+        masses = ordered.double().exp()
+        ordered[masses.cumsum(-1) - masses >= warp.top_p] = -torch.inf
     ordered = torch.log_softmax(ordered, dim=-1)
     return torch.empty_like(ordered).scatter_(0, order, ordered)
 

@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,17 @@ def sync_shim(tmp_path: Path) -> SyncShim:
     library = tmp_path / "sync_shim.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return SyncShim(library, tmp_path / "syncs.log", tmp_path / "hold-syncs")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Callable[[str], Any]:
+    """A function that loads the real base in a dtype, once per session."""
+
+    @cache
+    def load(dtype: str) -> Any:
+        # Imported here: most tests need no torch.
+        from policy.pretrained import load_language_model
+
+        return load_language_model("smollm2", dtype)
+
+    return load
