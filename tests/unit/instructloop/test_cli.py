@@ -1,6 +1,7 @@
 """The command line: help everywhere, one clear line on refusal, no torch for a glance."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,3 +107,22 @@ def test_schemas_are_exported_one_file_per_event_type(
     files = json.loads(capsys.readouterr().out)["files"]
     assert sorted(Path(name).name for name in files) == sorted(p.name for p in tmp_path.iterdir())
     assert len(files) == 8
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    root = Path(__file__).resolve().parents[3]
+    known = set(leaf_commands())
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    unknown = [
+        f"{page.name}: {' '.join(words)}"
+        for page in pages
+        for words in named_commands(page.read_text(encoding="utf-8"))
+        if not any(words[: len(command)] == command for command in known)
+    ]
+    assert unknown == []
+
+
+def named_commands(text: str) -> list[Command]:
+    """Return the words after each `instructloop` that starts a command line."""
+    lines = re.findall(r"(?:^|`|bin/)instructloop ((?:[a-z]+ ?){1,3})", text, re.MULTILINE)
+    return [tuple(line.split()) for line in lines]
