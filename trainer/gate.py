@@ -146,17 +146,17 @@ def _drift(evidence: GateEvidence, bounds: GateSettings) -> Iterator[Reason]:
 def _answers(
     candidate: AnswerFigures, incumbent: AnswerFigures, bounds: GateSettings
 ) -> Iterator[Reason]:
-    ratio = _ratio(candidate.mean_length, incumbent.mean_length)
+    growth = ratio(candidate.mean_length, incumbent.mean_length)
     what = "the length of its answers over the incumbent's"
-    yield _at_least("length", what, ratio, bounds.min_length_ratio)
-    yield _at_most("length", what, ratio, bounds.max_length_ratio)
+    yield _at_least("length", what, growth, bounds.min_length_ratio)
+    yield _at_most("length", what, growth, bounds.max_length_ratio)
     drop = incumbent.eos_rate - candidate.eos_rate
     what = "the fall of the share of answers that end by themselves"
     yield _at_most("eos_rate", what, drop, bounds.max_eos_rate_drop)
     rise = candidate.repetition - incumbent.repetition
     what = "the rise of the share of repeated 3-grams"
     yield _at_most("repetition", what, rise, bounds.max_repetition_rise)
-    distinct = _ratio(candidate.distinct_2, incumbent.distinct_2)
+    distinct = ratio(candidate.distinct_2, incumbent.distinct_2)
     what = "distinct-2 over the incumbent's"
     yield _at_least("repetition", what, distinct, bounds.min_distinct_ratio)
     yield _opening(candidate, bounds)
@@ -204,7 +204,7 @@ def _reason(name: str, sentence: str, figure: float, bound: str, is_kept: bool) 
     return Reason(name, figure, bound, is_kept, f"{sentence}; {bound} {ending}.")
 
 
-def _ratio(figure: float, reference: float) -> float:
+def ratio(figure: float, reference: float) -> float:
     """Return figure / reference; two empty sides are equal, one against nothing is not a number."""
     if reference == 0:
         return 1.0 if figure == 0 else float("nan")
