@@ -17,6 +17,7 @@ from instructloop.commands import (
     demonstration,
     imports,
     serving,
+    training,
 )
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command("demo", epilog=demonstration.EPILOG)(demonstration.demo)
 app.command("serve", epilog=serving.EPILOG)(serving.serve)
 app.add_typer(datasets.app, name="dataset")
 app.add_typer(imports.app, name="import")
+app.add_typer(training.app, name="train")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(administration.keys, name="keys")
 app.add_typer(administration.schema, name="schema")

@@ -15,6 +15,9 @@ class GateSettings(BaseModel):
         ge=4,
         description="answers of each side to each gate prompt; best-of-4 takes four",
     )
+    max_prompts: int = Field(
+        default=64, ge=1, description="gate prompts that are answered, the first by event id"
+    )
     temperature: float = Field(default=1.0, gt=0, description="what PPO optimises, and the KL's")
     min_prompts: int = Field(
         default=8, ge=1, description="fewer clusters give a bootstrap that cannot show doubt"

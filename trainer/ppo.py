@@ -65,7 +65,10 @@ def train_ppo(
 
     Raises:
         PpoDiverged: a rule of the first step does not hold, or a figure is not finite.
+        ValueError: without a prompt there is nothing to answer.
     """
+    if not prompts:
+        raise ValueError("there are no prompts to train on: serve some requests with consent first")
     num_iterations = ppo.value_iterations + ppo.iterations
     decay = ema_decay(ppo.ema_decay, PAPER_ITERATIONS, ppo.iterations)
     while state.iteration < num_iterations:

@@ -43,6 +43,6 @@ class StageCache:
         return self._root / f"{fingerprint}.json"
 
 
-def fingerprint(stage: str, inputs: Mapping[str, Any]) -> str:
-    """Return the name of a stage's inputs: 64 hex digits."""
-    return digest({"stage": stage, **inputs})
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """Return the name of all that decides a stage's result: 64 hex digits."""
+    return digest(identity)

@@ -33,23 +33,15 @@ def build(
 
     The same events give the same snapshot under the same id; running services are not disturbed.
     """
-    from feedback.fold import fold
-    from feedback.ingest import read_record
-    from feedback.snapshots import SnapshotSettings, build_snapshot, count_votes_sent
-    from feedback.spool import Spool
+    from feedback.record_snapshot import snapshot_record
+    from feedback.snapshots import SnapshotSettings
     from instructloop.commands.output import print_facts
 
-    with Spool.open_reader(require_data_dir(data_dir) / "spool.sqlite3") as spool:
-        record = read_record(spool)
-    snapshot = build_snapshot(
-        fold(record.events),
-        data_dir,
-        SnapshotSettings(split_seed=split_seed),
-        votes_sent=count_votes_sent(record.events),
-    )
-    records = {"dead_letters": len(record.dead_letters), "parked": len(record.parked)}
-    print_facts({**_facts(snapshot.manifest), **records}, as_json)
-    if snapshot.manifest.votes_lost:
+    made = snapshot_record(require_data_dir(data_dir), SnapshotSettings(split_seed=split_seed))
+    records = {"dead_letters": made.num_dead_letters, "parked": made.num_parked}
+    manifest = made.snapshot.manifest
+    print_facts({**_facts(manifest), **records}, as_json)
+    if manifest.votes_lost:
         raise typer.Exit(1)
 
 

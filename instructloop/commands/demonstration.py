@@ -24,8 +24,8 @@ def demo(
         int, typer.Option("--seed", min=0, help="Of traffic, labelers and training.")
     ] = 11,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the data directory and print its path.")
-    ] = False,
+        Path | None, typer.Option("--keep", help="An empty directory for the data, which stays.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write report.json and the card there.")
     ] = None,
@@ -43,7 +43,7 @@ def demo(
             is_quick=quick,
             is_placebo=placebo,
             seed=seed,
-            is_kept=keep,
+            keep_dir=keep,
             report_dir=report,
         )
     )

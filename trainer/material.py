@@ -1,0 +1,72 @@
+"""A snapshot at token level, split as the stages need it; it does not know what they do with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from feedback.snapshot_rows import Snapshot, Split
+from trainer.dataset import Tokenizing
+from trainer.evidence_record import GatePrompt
+from trainer.reward import RankedAnswers
+from trainer.transcripts import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that one refresh trains on and is judged by.
+
+    vote_prompts: the prompt hash of each vote, in the order of `votes`, for clustered intervals.
+    accounts: what became of the rows by table; nothing is left out or cut without a count.
+    """
+
+    snapshot: Snapshot
+    demonstrations: tuple[Transcript, ...]
+    votes: dict[Split, tuple[RankedAnswers, ...]]
+    vote_prompts: dict[Split, tuple[str, ...]]
+    prompts: dict[Split, tuple[GatePrompt, ...]]
+    accounts: dict[str, Any]
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What was left out or cut, by table and reason; what is not named was kept whole."""
+        return {
+            f"{table}/{part}/{reason}": count
+            for table, account in self.accounts.items()
+            for part in ("excluded", "cut")
+            for reason, count in account[part].items()
+        }
+
+
+def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:
+    """Turn the rows of a snapshot into token ids."""
+    demonstrations = tokenizing.demonstrations(snapshot.demonstrations)
+    splits: tuple[Split, ...] = get_args(Split)
+    rankings = {
+        split: tokenizing.rankings([row for row in snapshot.rankings if row.split == split])
+        for split in splits
+    }
+    prompts = {
+        split: tokenizing.prompts([row for row in snapshot.prompts if row.split == split])
+        for split in splits
+    }
+    return Material(
+        snapshot=snapshot,
+        demonstrations=demonstrations.items,
+        votes={split: found.items for split, found in rankings.items()},
+        vote_prompts={
+            split: tuple(row.prompt_hash for row in found.rows) for split, found in rankings.items()
+        },
+        prompts={
+            split: tuple(
+                GatePrompt(row.prompt_hash, row.prompt_text, ids)
+                for row, ids in zip(found.rows, found.items, strict=True)
+            )
+            for split, found in prompts.items()
+        },
+        accounts={
+            "demonstrations": asdict(demonstrations.accounts),
+            **{f"rankings/{split}": asdict(found.accounts) for split, found in rankings.items()},
+            **{f"prompts/{split}": asdict(found.accounts) for split, found in prompts.items()},
+        },
+    )
