@@ -66,6 +66,7 @@ class Assembly:
         The first look comes before the first request, so that no channel is unknown to it.
         """
         await self.watch.poll()
+        await self.versions.warm_up()
         self._tasks = [
             asyncio.create_task(self.versions.run()),
             asyncio.create_task(self.watch.run()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -29,8 +30,7 @@ class Canary:
                 log-probabilities are no numbers.
             ChoiceFailed: it could not answer.
         """
-        if self._base_answers is None:
-            self._base_answers = await self._answers(self._engine.capabilities.base.adapter_id)
+        base_answers = await self.base_answers()
         answers = await self._answers(adapter_id)
         if not all(math.isfinite(value) for answer in answers for value in answer.logprobs):
             raise AdapterRefused(
@@ -38,7 +38,7 @@ class Canary:
                 f"{adapter_id} gives log-probabilities that are no numbers on the canary prompts; "
                 "train it again",
             )
-        effect_nats = max(map(_difference_nats, self._base_answers, answers))
+        effect_nats = max(map(_difference_nats, base_answers, answers))
         if effect_nats < self._settings.min_canary_effect_nats:
             raise AdapterRefused(
                 "no_effect",
@@ -46,8 +46,15 @@ class Canary:
                 "weights were trained and that their names match the base's modules",
             )
 
+    async def base_answers(self) -> list[Transcript]:
+        """Return what the base says; it is asked once."""
+        if self._base_answers is None:
+            self._base_answers = await self._answers(self._engine.capabilities.base.adapter_id)
+        return self._base_answers
+
     async def _answers(self, adapter_id: str) -> list[Transcript]:
-        return [await self._answer(adapter_id, prompt) for prompt in self._settings.canary_prompts]
+        prompts = self._settings.canary_prompts
+        return await asyncio.gather(*(self._answer(adapter_id, prompt) for prompt in prompts))
 
     async def _answer(self, adapter_id: str, prompt: str) -> Transcript:
         request = GenerateRequest(

@@ -42,7 +42,7 @@ class ServiceSettings:
     """Responses kept in memory to compose ballots and to find a labeler's next task."""
     canary_prompts: tuple[str, ...] = CANARY_PROMPTS
     """A candidate must answer these, and differ from the base on one of them."""
-    canary_max_tokens: int = 16
+    canary_max_tokens: int = 8
     """Length of a canary answer."""
     min_canary_effect_nats: float = 1e-4
     """Smaller differences from the base are float noise (the bound of DESIGN 4.6): no effect."""

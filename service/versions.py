@@ -33,6 +33,8 @@ from service.swap_journal import Refusal, SwapJournal
 
 log = structlog.get_logger(__name__)
 
+WARM_UP_LIMIT_S = 20.0
+
 
 class ChoiceLease:
     """Keeps an adapter loaded for one choice."""
@@ -83,6 +85,17 @@ class Versions:
             self._commands.put_nowait(command)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    async def warm_up(self) -> None:
+        """Let the base answer the canary prompts, so that neither swap nor request is the first.
+
+        An engine that cannot answer now is asked again by the first swap.
+        """
+        try:
+            async with asyncio.timeout(WARM_UP_LIMIT_S):
+                await self._canary.base_answers()
+        except Exception as error:  # noqa: BLE001 -- the service starts, and /readyz tells
+            log.warning("warm_up_failed", kind=type(error).__name__)
 
     async def run(self) -> None:
         """Carry out commands one after the other, for ever: loads never overlap (CASES B11)."""

@@ -146,7 +146,8 @@ async def test_a_refusal_quotes_no_value(running):
 
 
 async def test_nothing_is_sampled_or_logged_for_a_refused_request(running):
+    num_tokens = running.engine.counts.num_tokens
     for fields in ({"n": 0}, {"model": "nobody"}, {"prompt": "x" * 500}):
         await running.complete(**fields)
-    assert running.engine.counts.num_tokens == 0
+    assert running.engine.counts.num_tokens == num_tokens
     assert running.events() == []
