@@ -20,7 +20,6 @@ class Canary:
     def __init__(self, engine: Engine, settings: ServiceSettings) -> None:
         self._engine = engine
         self._settings = settings
-        self._base_answers: list[Transcript] | None = None
 
     async def probe(self, adapter_id: str) -> None:
         """Let the adapter answer the canary prompts.
@@ -30,8 +29,9 @@ class Canary:
                 log-probabilities are no numbers.
             ChoiceFailed: it could not answer.
         """
-        base_answers = await self.base_answers()
-        answers = await self._answers(adapter_id)
+        # Side by side: in bfloat16 the base itself differs from batch to batch by more than a weak
+        # adapter changes, but hardly within one batch.
+        base_answers, answers = await asyncio.gather(self.ask_base(), self._answers(adapter_id))
         if not all(math.isfinite(value) for answer in answers for value in answer.logprobs):
             raise AdapterRefused(
                 "non_finite",
@@ -46,11 +46,9 @@ class Canary:
                 "weights were trained and that their names match the base's modules",
             )
 
-    async def base_answers(self) -> list[Transcript]:
-        """Return what the base says; it is asked once."""
-        if self._base_answers is None:
-            self._base_answers = await self._answers(self._engine.capabilities.base.adapter_id)
-        return self._base_answers
+    async def ask_base(self) -> list[Transcript]:
+        """Return what the base says to the canary prompts."""
+        return await self._answers(self._engine.capabilities.base.adapter_id)
 
     async def _answers(self, adapter_id: str) -> list[Transcript]:
         prompts = self._settings.canary_prompts

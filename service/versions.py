@@ -87,14 +87,14 @@ class Versions:
         self._changed = asyncio.Event()
 
     async def warm_up(self) -> None:
-        """Let the base answer the canary prompts, so that neither swap nor request is the first.
+        """Let the base answer the canary prompts, so that the first request finds a warm engine.
 
-        An engine that cannot answer now is asked again by the first swap.
+        An engine that cannot answer keeps nothing from starting: /readyz tells.
         """
         try:
             async with asyncio.timeout(WARM_UP_LIMIT_S):
-                await self._canary.base_answers()
-        except Exception as error:  # noqa: BLE001 -- the service starts, and /readyz tells
+                await self._canary.ask_base()
+        except Exception as error:  # noqa: BLE001 -- see above
             log.warning("warm_up_failed", kind=type(error).__name__)
 
     async def run(self) -> None:
