@@ -31,8 +31,9 @@ class Refreshed:
     """What a refresh did, as the stages tell it; plain JSON values.
 
     adapters: adapter ids by role (sft, init, rm, judge, value, ppo).
-    settings, seeds: all that were used.  timings_s: seconds by stage.  cost: counted work, e.g.
-        tokens sampled or scored, by name.
+    settings, seeds: all that were used.  timings_s: seconds by stage.
+    left_out: what of the snapshot was not trained on, counted by name.
+    cost: work counted by name; what the gate did is added.
     reward_training: figures by reward model.  ppo_history: figures of each iteration.
     """
 
@@ -44,6 +45,7 @@ class Refreshed:
     timings_s: Mapping[str, float]
     ppo_history: Sequence[Mapping[str, float]]
     reward_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -88,7 +90,7 @@ def card_of(
         "training": asdict(gate.training),
         "ppo": {"curves": _curves(refreshed.ppo_history)},
         "samples": _samples(record),
-        "data": _data(refreshed.manifest),
+        "data": _data(refreshed),
         "lineage": {
             "snapshot": refreshed.manifest.id,
             "base": dict(refreshed.base),
@@ -99,7 +101,7 @@ def card_of(
         "settings": dict(refreshed.settings),
         "seeds": dict(refreshed.seeds),
         "timings_s": dict(refreshed.timings_s),
-        "cost": dict(refreshed.cost),
+        "cost": {**refreshed.cost, **_gate_work(record)},
     }
     found: dict[str, Any] = plain(card)
     return found
@@ -171,10 +173,21 @@ def _shown(answer: JudgedAnswer) -> dict[str, Any]:
     }
 
 
-def _data(manifest: SnapshotManifest) -> dict[str, Any]:
+def _data(refreshed: Refreshed) -> dict[str, Any]:
     """Return the counts of the snapshot; the event ids stay in its own manifest."""
+    manifest = refreshed.manifest
     counted = manifest.model_dump(mode="json", exclude={"event_ids", "settings", "base"})
     return counted | {
         "votes_in_dataset": manifest.votes_in_dataset,
         "votes_lost": manifest.votes_lost,
+        "left_out": dict(refreshed.left_out),
+    }
+
+
+def _gate_work(record: EvidenceRecord) -> dict[str, int]:
+    answers = record.candidate + record.incumbent
+    num_ranked = sum(len(ranking.lengths) for ranking in record.rankings)
+    return {
+        "gate_sampled_tokens": sum(len(answer.ids) for answer in answers),
+        "gate_scored_answers": 2 * (len(answers) + num_ranked),
     }

@@ -5,6 +5,7 @@ It does not know models, samples or files. A figure that is not a number refuses
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -120,7 +121,7 @@ def decide(evidence: GateEvidence, bounds: GateSettings) -> Verdict:
 
 
 def _preference(evidence: GateEvidence, bounds: GateSettings) -> Iterator[Reason]:
-    yield from _better_than_chance("win_rate", "its win rate", evidence.win_rate, bounds)
+    yield from _better_than_chance("win_rate", "the win rate", evidence.win_rate, bounds)
     gap = evidence.proxy_win_rate.estimate - evidence.win_rate.estimate
     what = "the optimised reward model's win rate minus the judge's (over-optimised)"
     yield _at_most("proxy_gap", what, gap, bounds.max_proxy_gap)
@@ -191,11 +192,15 @@ def _better_than_chance(name: str, what: str, rate: Rate, bounds: GateSettings) 
 
 
 def _at_least(name: str, what: str, figure: float, bound: float) -> Reason:
-    return _reason(name, f"{what} is {figure:.4g}", figure, f">= {bound:g}", figure >= bound)
+    return _reason(name, _found(what, figure), figure, f">= {bound:g}", figure >= bound)
 
 
 def _at_most(name: str, what: str, figure: float, bound: float) -> Reason:
-    return _reason(name, f"{what} is {figure:.4g}", figure, f"<= {bound:g}", figure <= bound)
+    return _reason(name, _found(what, figure), figure, f"<= {bound:g}", figure <= bound)
+
+
+def _found(what: str, figure: float) -> str:
+    return f"{what} is not a number" if math.isnan(figure) else f"{what} is {figure:.4g}"
 
 
 def _reason(name: str, sentence: str, figure: float, bound: str, is_kept: bool) -> Reason:

@@ -134,7 +134,7 @@ def _refreshed(
         timings_s={**timings, "total": round(seconds, 3)},
         ppo_history=stage_figures["ppo"]["history"],
         reward_training={name: stage_figures[name] for name in ("rm", "judge")},
-        cost=refresh.material.losses,
+        left_out=refresh.material.losses,
     )
 
 

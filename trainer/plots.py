@@ -11,12 +11,14 @@ from itertools import groupby
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 220, 84
-LEFT, RIGHT, TOP, BOTTOM = 4, 50, 8, 8
+LEFT, RIGHT, TOP, BOTTOM = 40, 44, 8, 8
 BAR_WIDTH, BAR_HEIGHT = 200, 16
 
 _CURVE = Markup(
     '<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-    '<path class="frame" d="M{left} {bottom}H{right}"/>{lines}'
+    '<path class="frame" d="M{left} {top}V{bottom}H{right}"/>{lines}'
+    '<text class="scale" x="{scale_x}" y="{top_y}">{most}</text>'
+    '<text class="scale" x="{scale_x}" y="{bottom_y}">{least}</text>'
     '<circle class="dot" cx="{x}" cy="{y}" r="2.5"/>'
     '<text x="{text_x}" y="{text_y}">{last}</text></svg>'
 )
@@ -32,11 +34,12 @@ _INTERVAL = Markup(
 
 
 def curve(values: Sequence[float | None], label: str) -> Markup:
-    """Draw values over their index with the last one written out; None leaves a gap."""
+    """Draw values over their index with its range and last one written out; None leaves a gap."""
     known = [value for value in values if value is not None]
     if not known:
         return _EMPTY
-    points = _place(values, min(known), max(known))
+    least, most = min(known), max(known)
+    points = _place(values, least, most)
     solid = (group for is_gap, group in groupby(points, lambda p: p is None) if not is_gap)
     lines = Markup().join(
         _LINE.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in filter(None, group)))
@@ -49,7 +52,13 @@ def curve(values: Sequence[float | None], label: str) -> Markup:
         label=f"{label}: {known[0]:.3g} to {known[-1]:.3g}",
         left=LEFT,
         right=WIDTH - RIGHT,
+        top=TOP,
         bottom=HEIGHT - BOTTOM,
+        scale_x=LEFT - 4,
+        top_y=TOP + 6,
+        bottom_y=HEIGHT - BOTTOM,
+        most=f"{most:.3g}",
+        least=f"{least:.3g}",
         lines=lines,
         x=f"{x:.1f}",
         y=f"{y:.1f}",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -51,13 +52,20 @@ REFRESHED = Refreshed(
     timings_s={"ppo": 321.5},
     ppo_history=HISTORY,
     reward_training={"rm": {"rm/loss": 0.6}},
-    cost={"sampled_tokens": 73_728},
+    left_out={"rankings/train: all_tied": 4},
+    cost={"ppo_sampled_tokens": 73_728},
 )
 
 
 def content(record: EvidenceRecord, refreshed: Refreshed = REFRESHED) -> dict[str, Any]:
     found = figures(record, seed=0)
     return card_of(refreshed, record, found, decide(found.gate, GateSettings()))
+
+
+@pytest.fixture(scope="module")
+def card() -> dict[str, Any]:
+    """The card of a candidate that is somewhat better."""
+    return content(record_of(seed=3))
 
 
 @pytest.fixture
@@ -154,25 +162,24 @@ def test_the_same_refresh_has_the_same_card_and_another_one_another(
     ]
 
 
-def test_every_win_rate_names_its_judge_and_how_much_it_rests_on() -> None:
-    for rate in content(record_of(seed=3))["win_rates"].values():
+def test_every_win_rate_names_its_judge_and_how_much_it_rests_on(card: dict[str, Any]) -> None:
+    for rate in card["win_rates"].values():
         assert rate["judge"].startswith("rm-")
         assert rate["num_prompts"] == 20
         assert rate["num_comparisons"] == 320
         assert rate["low"] <= rate["estimate"] <= rate["high"]
 
 
-def test_the_samples_are_the_first_prompts_and_first_answers() -> None:
-    record = record_of(seed=3)
-    samples = content(record)["samples"]
+def test_the_samples_are_the_first_prompts_and_first_answers(card: dict[str, Any]) -> None:
+    record, samples = record_of(seed=3), card["samples"]
     assert [sample["prompt"] for sample in samples] == [p.text for p in record.prompts[:6]]
     for i, sample in enumerate(samples):
         assert sample["candidate"]["text"] == record.candidate[4 * i].text
         assert sample["incumbent"]["text"] == record.incumbent[4 * i].text
 
 
-def test_every_iteration_of_ppo_is_kept() -> None:
-    curves = content(record_of(seed=3))["ppo"]["curves"]
+def test_every_iteration_of_ppo_is_kept(card: dict[str, Any]) -> None:
+    curves = card["ppo"]["curves"]
     assert curves["objective/kl"] == [i / 7 for i in range(8)]
     assert curves["policy/max_ratio"][-1] == 8.0
 
@@ -205,8 +212,8 @@ def test_texts_of_users_and_models_are_escaped() -> None:
     assert f"{HOSTILE} number 0 to p0." in parsed.text
 
 
-def test_the_page_is_self_contained_and_runs_nothing() -> None:
-    page = page_of(content(record_of(seed=3)))
+def test_the_page_is_self_contained_and_runs_nothing(card: dict[str, Any]) -> None:
+    page = page_of(card)
     for tag, attributes in Page(page).tags:
         assert tag not in {"script", "link", "img", "iframe", "object", "form"}
         assert not {"src", "href"} & attributes.keys()
@@ -216,16 +223,34 @@ def test_the_page_is_self_contained_and_runs_nothing() -> None:
     assert "url(" not in page
 
 
-def test_the_page_draws_a_curve_for_each_figure_and_an_interval_for_each_rate() -> None:
-    tags = Page(page_of(content(record_of(seed=3)))).tags
+def test_the_page_draws_a_curve_for_each_figure_and_an_interval_for_each_rate(
+    card: dict[str, Any],
+) -> None:
+    tags = Page(page_of(card)).tags
     drawings = [attributes.get("class") for tag, attributes in tags if tag == "svg"]
     assert drawings.count("curve") == len(CURVES)
     assert drawings.count("interval") == 7
 
 
-def test_a_refresh_without_ppo_figures_has_a_page_without_curves() -> None:
-    page = page_of(content(record_of(seed=3), replace(REFRESHED, ppo_history=())))
-    assert 'class="curve"' not in page
+def test_a_refresh_without_ppo_figures_has_a_page_without_curves(card: dict[str, Any]) -> None:
+    assert 'class="curve"' not in page_of(card | {"ppo": {"curves": {}}})
+
+
+def test_every_vote_and_all_that_was_left_out_is_accounted_for(card: dict[str, Any]) -> None:
+    data = card["data"]
+    known = data["votes_in_dataset"] + sum(data["excluded"].values()) + data["unjoined"]
+    assert data["votes_sent"] == known + data["votes_lost"]
+    assert data["votes_lost"] == 0
+    text = " ".join(Page(page_of(card)).text.split())
+    assert re.search(r"aborted\s*3", text)
+    assert "all tied" in text
+
+
+def test_the_card_counts_the_work_of_the_gate(card: dict[str, Any]) -> None:
+    record = record_of(seed=3)
+    answers = record.candidate + record.incumbent
+    assert card["cost"]["ppo_sampled_tokens"] == 73_728
+    assert card["cost"]["gate_sampled_tokens"] == sum(len(answer.ids) for answer in answers)
 
 
 @pytest.mark.parametrize(
