@@ -1,7 +1,7 @@
 """The reward model: one scalar per answer, from rankings (InstructGPT section 3.5, appendix C.2).
 
 Deviations from the paper: 1. it starts from the SFT adapter of the same base, not from a 6B model
-of its own; 2. batches of 8 prompts, not 64; 3. where ties leave fewer pairs, the mean is over
+of its own, and from a head of zeros; 2. batches of 8 prompts, not 64; 3. where ties leave fewer pairs, the mean is over
 those.
 """
 
@@ -45,14 +45,19 @@ class RewardModel:
     adapter: str
     head: ScalarHead
 
-    @torch.no_grad()
     def scores(self, transcripts: Sequence[Transcript]) -> Tensor:
         """Score prompt + response at the response's last token, `[len(transcripts)]`."""
         data = TranscriptSet(self.model, transcripts, self.model.shared_depth(self.adapter))
-        found = torch.zeros(len(data))
-        for batch in data.batches(range(len(data))):
+        return self.scores_of(data, range(len(data)))
+
+    @torch.no_grad()
+    def scores_of(self, data: TranscriptSet, rows: Sequence[int]) -> Tensor:
+        """Score some transcripts of a set, `[len(rows)]`."""
+        place = {row: i for i, row in enumerate(rows)}
+        found = torch.zeros(len(rows))
+        for batch in data.batches(rows):
             hidden = self.model.hidden(batch.trunk, self.adapter)
-            found[list(batch.rows)] = self.head(batch.at_last(hidden))
+            found[[place[row] for row in batch.rows]] = self.head(batch.at_last(hidden))
         return found
 
     def center(self, demonstrations: Sequence[Transcript]) -> None:
@@ -61,6 +66,39 @@ class RewardModel:
             mean = self.scores(demonstrations).mean()
             with torch.no_grad():
                 self.head.bias.sub_(mean)
+
+
+@dataclass(frozen=True, slots=True)
+class VoteSet:
+    """Votes that compare something; their answers' states below the adapter are computed once.
+
+    first: where each vote's answers start among the transcripts.
+    """
+
+    votes: tuple[RankedAnswers, ...]
+    first: tuple[int, ...]
+    data: TranscriptSet
+
+    @classmethod
+    def of(cls, reward: RewardModel, votes: Sequence[RankedAnswers]) -> VoteSet:
+        """Lay the answers of all votes that are not all ties into one set."""
+        informative = tuple(vote for vote in votes if vote.pairs)
+        answers: list[Transcript] = []
+        first: list[int] = []
+        for vote in informative:
+            first.append(len(answers))
+            answers.extend(vote.answers)
+        depth = reward.model.shared_depth(reward.adapter)
+        return cls(informative, tuple(first), TranscriptSet(reward.model, answers, depth))
+
+    def subset(self, indices: Sequence[int]) -> VoteSet:
+        """Return some of the votes over the same states."""
+        votes = tuple(self.votes[i] for i in indices)
+        return VoteSet(votes, tuple(self.first[i] for i in indices), self.data)
+
+    def rows(self, index: int) -> range:
+        """The transcripts of one vote's answers."""
+        return range(self.first[index], self.first[index] + len(self.votes[index].answers))
 
 
 def train_reward(
@@ -75,23 +113,28 @@ def train_reward(
     Raises:
         ValueError: if no vote prefers any answer to another.
     """
-    informative = [vote for vote in votes if vote.pairs]
-    if not informative:
+    return train_on(reward, VoteSet.of(reward, votes), settings, seed, report)
+
+
+def train_on(
+    reward: RewardModel, data: VoteSet, settings: RewardSettings, seed: int, report: Report
+) -> dict[str, float]:
+    """Do what `train_reward` does on votes whose shared states may be known already."""
+    num_votes = len(data.votes)
+    if not num_votes:
         raise ValueError("no ranking prefers one answer to another: collect votes first")
-    data, first = _flatten(reward, informative)
     parameters = [*reward.model.adapter_parameters(reward.adapter).values(), reward.head.weight]
     optimizer = adam(parameters, settings.learning_rate)
-    batch_size = min(settings.batch_size, len(informative))
-    num_steps = settings.epochs * (len(informative) // batch_size)
+    batch_size = min(settings.batch_size, num_votes)
+    num_steps = settings.epochs * (num_votes // batch_size)
     losses: list[float] = []
     with reward.model.training(reward.adapter):
         for epoch in range(settings.epochs):
-            order = shuffled(len(informative), seed, epoch)
-            for start in range(0, len(order) - batch_size + 1, batch_size):
+            order = shuffled(num_votes, seed, epoch)
+            for start in range(0, num_votes - batch_size + 1, batch_size):
                 rate = settings.learning_rate * cosine_to_tenth(len(losses), num_steps)
                 set_rate(optimizer, rate)
-                chosen = [(informative[i], first[i]) for i in order[start : start + batch_size]]
-                losses.append(_accumulate(reward, data, chosen))
+                losses.append(_accumulate(reward, data, order[start : start + batch_size]))
                 torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -100,61 +143,47 @@ def train_reward(
     return {"rm/first_loss": losses[0], "rm/loss": sum(tail) / len(tail)}
 
 
+def vote_scores(reward: RewardModel, data: VoteSet) -> list[list[float]]:
+    """Score the answers of every vote, in their order."""
+    each = [data.rows(i) for i in range(len(data.votes))]
+    scores = reward.scores_of(data.data, [row for rows in each for row in rows])
+    return [part.tolist() for part in scores.split([len(rows) for rows in each])]
+
+
 def ranking_accuracy(reward: RewardModel, votes: Sequence[RankedAnswers]) -> list[tuple[int, int]]:
     """Return (comparisons that the scores order as the vote does, comparisons) per vote."""
-    informative = [vote for vote in votes if vote.pairs]
-    scores = reward.scores([answer for vote in informative for answer in vote.answers]).tolist()
-    found, start = [], 0
-    for vote in informative:
-        right = sum(scores[start + better] > scores[start + worse] for better, worse in vote.pairs)
-        found.append((right, len(vote.pairs)))
-        start += len(vote.answers)
-    return found
+    data = VoteSet.of(reward, votes)
+    return [
+        (sum(scores[better] > scores[worse] for better, worse in vote.pairs), len(vote.pairs))
+        for vote, scores in zip(data.votes, vote_scores(reward, data), strict=True)
+    ]
 
 
-def _flatten(
-    reward: RewardModel, votes: Sequence[RankedAnswers]
-) -> tuple[TranscriptSet, list[int]]:
-    """All answers in one set, and where each vote's answers start."""
-    answers: list[Transcript] = []
-    first: list[int] = []
-    for vote in votes:
-        first.append(len(answers))
-        answers.extend(vote.answers)
-    depth = reward.model.shared_depth(reward.adapter)
-    return TranscriptSet(reward.model, answers, depth), first
-
-
-def _accumulate(
-    reward: RewardModel, data: TranscriptSet, chosen: Sequence[tuple[RankedAnswers, int]]
-) -> float:
-    """Add the gradients of the mean loss over these prompts: K forward passes for K answers."""
+def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> float:
+    """Add the gradients of the mean loss over these votes: K forward passes for K answers."""
     total = 0.0
     for group in _passes(data, chosen):
-        rows = [start + k for vote, start in group for k in range(len(vote.answers))]
-        batch = data.batch(rows)
+        batch = data.data.batch([row for i in group for row in data.rows(i)])
         scores = reward.head(batch.at_last(reward.model.hidden(batch.trunk, reward.adapter)))
-        each = scores.split([len(vote.answers) for vote, _ in group])
-        losses = [ranking_loss(s, vote.pairs) for s, (vote, _) in zip(each, group, strict=True)]
+        each = scores.split([len(data.rows(i)) for i in group])
+        losses = [ranking_loss(s, data.votes[i].pairs) for i, s in zip(group, each, strict=True)]
         loss = torch.stack(losses).sum() / len(chosen)
         loss.backward()
         total += float(loss.detach())
     return total
 
 
-def _passes(
-    data: TranscriptSet, chosen: Sequence[tuple[RankedAnswers, int]]
-) -> Iterator[list[tuple[RankedAnswers, int]]]:
+def _passes(data: VoteSet, chosen: Sequence[int]) -> Iterator[list[int]]:
     """Group votes so that each group's padded answers fit one pass; a vote is never divided."""
-    group: list[tuple[RankedAnswers, int]] = []
+    group: list[int] = []
     num_answers, width = 0, 0
-    for vote, start in chosen:
-        count = len(vote.answers)
-        widest = max(len(data.transcripts[start + k].ids) for k in range(count))
+    for i in chosen:
+        count = len(data.rows(i))
+        widest = max(len(answer.ids) for answer in data.votes[i].answers)
         if group and (num_answers + count) * max(width, widest) > MAX_TOKENS_PER_PASS:
             yield group
             group, num_answers, width = [], 0, 0
-        group.append((vote, start))
+        group.append(i)
         num_answers, width = num_answers + count, max(width, widest)
     if group:
         yield group

@@ -75,7 +75,7 @@ class Refresh:
 
         def train(_: Path) -> Trained:
             adapter = self._copy_of(sft.adapter_id, name)
-            head = ScalarHead(self.workshop.loaded.description.hidden_size, seed)
+            head = ScalarHead.zero(self.workshop.loaded.description.hidden_size)
             reward = RewardModel(self.workshop.model, adapter, head)
             report = self.stages.begin(name)
             figures = train_reward(reward, votes, self.settings.reward, seed, report)
