@@ -140,7 +140,9 @@ class DemoSettings(BaseModel):
     is_quick: bool = Field(False, description="Less traffic and training: minutes, weaker proof.")
     is_placebo: bool = Field(False, description="Permute the rankings: the gate must refuse.")
     seed: int = Field(11, ge=0, description="Of traffic, labelers and training.")
-    is_kept: bool = Field(False, description="Keep the data directory and print its path.")
+    keep_dir: Path | None = Field(
+        None, description="An empty or new directory for the data, which then stays."
+    )
     report_dir: Path | None = Field(None, description="Write report.json and the card there.")
 
 

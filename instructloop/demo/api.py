@@ -1,4 +1,4 @@
-"""The demo's HTTP client: ask, vote, demonstrate; knows the service by its HTTP alone."""
+"""The demo's HTTP client: ask, vote, demonstrate, promote; knows the service by its HTTP alone."""
 
 from __future__ import annotations
 
@@ -92,6 +92,19 @@ class DemoApi:
         }
         return parse_reply(await self._post("/v1/completions", body, max_attempts=1))
 
+    async def compose(self, reply: Reply, *, user: str) -> Ballot:
+        """Take a ballot of one's own over answers that somebody else asked for.
+
+        Raises:
+            RequestFailed: there was no 2xx.
+        """
+        by_id = {answer.choice_id: answer for answer in reply.answers}
+        body = {"choices": list(by_id), "user": user}
+        ballot = await self._post("/v1/feedback/ballots", body)
+        shown = [str(choice["choice_id"]) for choice in ballot["choices"]]
+        answers = tuple(by_id[choice_id] for choice_id in shown)
+        return Ballot(str(ballot["id"]), str(ballot["token"]), tuple(shown), answers)
+
     async def vote(self, ballot: Ballot, groups: TieGroups, *, duration_ms: int = 0) -> str:
         """Send a ranking, indices into the order shown, and return the vote's id.
 
@@ -121,6 +134,21 @@ class DemoApi:
             "metadata": {"source": "simulated", "use_case": demonstration.use_case},
         }
         await self._post("/v1/feedback/demonstrations", body)
+
+    async def promote(self, channel: str, adapter_id: str, reason: str) -> None:
+        """Let a channel serve an adapter, as an administrator would.
+
+        Raises:
+            RequestFailed: it was refused; the message holds the service's reason.
+        """
+        body = {"adapter_id": adapter_id, "reason": reason}
+        await self._post(f"/admin/channels/{channel}", body, max_attempts=1)
+
+    async def refusal(self, channel: str) -> str | None:
+        """Return why the service refused a channel's newest adapter; None if it did not."""
+        ready = (await self._client.get("/readyz")).json()
+        refused = ready["channels"].get(channel, {}).get("refused")
+        return None if refused is None else str(refused)
 
     async def _post(
         self, route: str, body: Mapping[str, Any], *, max_attempts: int = _MAX_ATTEMPTS
@@ -163,7 +191,7 @@ def parse_reply(body: Mapping[str, Any]) -> Reply:
 
 def _answer(choice: Mapping[str, Any]) -> Answer:
     tokens: Sequence[str] = choice["logprobs"]["tokens"]
-    return Answer(choice["text"], len(tokens), choice["finish_reason"])
+    return Answer(choice["text"], len(tokens), choice["finish_reason"], choice["choice_id"])
 
 
 def _ballot(ballot: Mapping[str, Any], answers: Mapping[int, Answer]) -> Ballot:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import log
 
@@ -43,6 +43,8 @@ class Answer:
     text: str
     num_tokens: int
     finish_reason: str
+    choice_id: str = field(default="", compare=False)
+    """The service's opaque handle, to find the sampled tokens by; tells a persona nothing."""
 
     @property
     def is_finished(self) -> bool:

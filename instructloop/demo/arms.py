@@ -1,0 +1,96 @@
+"""Which answers the final measurement fetches, and from whom; knows no judge and no score.
+
+An arm is one adapter under one temperature. All arms answer the same held-out prompts, over HTTP,
+by adapter id: what is measured are the published bytes as they are served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from instructloop.demo.api import DemoApi, Sampling
+from instructloop.demo.fetch import Answers, fetch_answers
+from instructloop.demo.measurement import Arm
+from instructloop.demo.prompts import DemoPrompt
+
+BASE = "base T=1"
+PPO = "ppo T=1"
+SFT = "sft T=1"
+SFT_BY_TEMPERATURE = {0.0: "sft T=0", 0.7: "sft T=0.7", 1.0: SFT}
+POOL = "sft T=1, four answers"
+"""Samples of their own to choose from: chosen ones must not meet themselves."""
+BEST_BY_RM = "best of 4 by the RM"
+BEST_BY_JUDGES = "best of 4 by the judges"
+NUM_POOLED = 4
+
+_SEQUENCES_IN_FLIGHT = 32
+_POOL_SEED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One arm to fetch."""
+
+    arm: str
+    model: str
+    temperature: float
+    num_choices: int
+    seed: int
+
+
+def first_asks(base: str, sft: str, ppo: str | None, num_samples: int, seed: int) -> list[Ask]:
+    """List the arms that need no result of another; `ppo` is None where there is no policy."""
+    asks = [Ask(BASE, base, 1.0, num_samples, seed)]
+    for temperature, arm in SFT_BY_TEMPERATURE.items():
+        # A greedy answer is always the same one.
+        asks.append(Ask(arm, sft, temperature, num_samples if temperature else 1, seed))
+    asks.append(Ask(POOL, sft, 1.0, NUM_POOLED, seed + _POOL_SEED))
+    if ppo is not None:
+        asks.append(Ask(PPO, ppo, 1.0, num_samples, seed))
+    return asks
+
+
+def best_temperature(mean_utilities: dict[str, float]) -> float:
+    """Return the temperature at which SFT does best by the judges: the strongest baseline."""
+    return max(SFT_BY_TEMPERATURE, key=lambda t: mean_utilities[SFT_BY_TEMPERATURE[t]])
+
+
+def matching_ask(ppo: str, temperature: float, num_samples: int, seed: int) -> Ask | None:
+    """Return PPO's arm at SFT's best temperature; None where that arm is there already."""
+    if temperature == 1.0:
+        return None
+    num_choices = num_samples if temperature else 1
+    return Ask(f"ppo T={temperature:g}", ppo, temperature, num_choices, seed)
+
+
+async def fetch_arms(
+    api: DemoApi,
+    asks: Sequence[Ask],
+    prompts: Sequence[DemoPrompt],
+    tell: Callable[[str], None] = lambda news: None,
+) -> dict[str, Arm]:
+    """Fetch every arm, one after the other.
+
+    Raises:
+        RequestFailed: a request failed.
+    """
+    return {ask.arm: await _fetch(api, ask, prompts, tell) for ask in asks}
+
+
+async def _fetch(
+    api: DemoApi, ask: Ask, prompts: Sequence[DemoPrompt], tell: Callable[[str], None]
+) -> Answers:
+    sampling = Sampling(ask.temperature, ask.num_choices, ask.seed)
+
+    def on_progress(done: int, total: int) -> None:
+        tell(f"{ask.arm}, {done}/{total} prompts")
+
+    return await fetch_answers(
+        api,
+        ask.model,
+        prompts,
+        sampling,
+        max_in_flight=_SEQUENCES_IN_FLIGHT // ask.num_choices,
+        on_progress=on_progress,
+    )
