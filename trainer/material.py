@@ -8,7 +8,7 @@ from typing import Any, get_args
 from feedback.snapshot_rows import Snapshot, Split
 from trainer.dataset import Tokenizing
 from trainer.evidence_record import GatePrompt
-from trainer.reward import RankedAnswers
+from trainer.reward import RankedAnswers, merge_votes
 from trainer.transcripts import Transcript
 
 
@@ -16,6 +16,7 @@ from trainer.transcripts import Transcript
 class Material:
     """All that one refresh trains on and is judged by.
 
+    comparisons: the votes of each split, those on the same answers joined.
     vote_prompts: the prompt hash of each vote, in the order of `votes`, for clustered intervals.
     accounts: what became of the rows by table; nothing is left out or cut without a count.
     """
@@ -23,6 +24,7 @@ class Material:
     snapshot: Snapshot
     demonstrations: tuple[Transcript, ...]
     votes: dict[Split, tuple[RankedAnswers, ...]]
+    comparisons: dict[Split, tuple[RankedAnswers, ...]]
     vote_prompts: dict[Split, tuple[str, ...]]
     prompts: dict[Split, tuple[GatePrompt, ...]]
     accounts: dict[str, Any]
@@ -54,6 +56,12 @@ def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:
         snapshot=snapshot,
         demonstrations=demonstrations.items,
         votes={split: found.items for split, found in rankings.items()},
+        comparisons={
+            split: merge_votes(
+                found.items, [[choice.choice_id for choice in row.choices] for row in found.rows]
+            )
+            for split, found in rankings.items()
+        },
         vote_prompts={
             split: tuple(row.prompt_hash for row in found.rows) for split, found in rankings.items()
         },

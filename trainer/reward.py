@@ -37,6 +37,31 @@ class RankedAnswers:
         return cls(tuple(answers), tuple(ranking_pairs(tie_groups)))
 
 
+def merge_votes(
+    votes: Sequence[RankedAnswers], choice_ids: Sequence[Sequence[str]]
+) -> tuple[RankedAnswers, ...]:
+    """Join the votes of several labelers on the same answers into one batch element.
+
+    Each vote keeps all of its comparisons, so that labelers who disagree pull against each other;
+    the K answers are passed through the model once, not once per labeler.
+
+    Args:
+        votes: N votes.
+        choice_ids: `[N][K]`, which answers each vote ranks, in the order of its answers.
+    """
+    merged: dict[frozenset[str], tuple[Sequence[str], RankedAnswers]] = {}
+    for vote, ids in zip(votes, choice_ids, strict=True):
+        key = frozenset(ids)
+        if key not in merged:
+            merged[key] = (ids, vote)
+            continue
+        place = {choice_id: index for index, choice_id in enumerate(merged[key][0])}
+        pairs = tuple((place[ids[a]], place[ids[b]]) for a, b in vote.pairs)
+        first = merged[key][1]
+        merged[key] = (merged[key][0], RankedAnswers(first.answers, first.pairs + pairs))
+    return tuple(vote for _, vote in merged.values())
+
+
 @dataclass(slots=True)
 class RewardModel:
     """A reward adapter with its head; scores have mean 0 on the demonstrations."""

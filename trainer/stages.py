@@ -70,7 +70,7 @@ class Refresh:
     def reward(self, name: RewardName, sft: StageResult) -> StageResult:
         """Train a reward model from the SFT weights; the judge has votes and a seed of its own."""
         split = VOTES_OF[name]
-        votes = self.material.votes[split]
+        votes = self.material.comparisons[split]
         seed = self.seed + (JUDGE_SEED_OFFSET if name == "judge" else 0)
 
         def train(_: Path) -> Trained:
@@ -80,7 +80,7 @@ class Refresh:
             report = self.stages.begin(name)
             figures = train_reward(reward, votes, self.settings.reward, seed, report)
             reward.center(self.material.demonstrations)
-            return Trained(adapter, {**figures, "votes": len(votes)}, head)
+            return Trained(adapter, {**figures, "votes": len(self.material.votes[split])}, head)
 
         inputs = {
             "settings": self.settings.reward.model_dump(),

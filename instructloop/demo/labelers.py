@@ -18,7 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from instructloop.demo.api import Ballot, DemoApi, RequestFailed, Sampling, open_client
+from instructloop.demo.api import (
+    Ballot,
+    DemoApi,
+    Reply,
+    RequestFailed,
+    Sampling,
+    open_client,
+)
 from instructloop.demo.concurrency import map_bounded
 from instructloop.demo.personas import Persona, TieGroups, rank, training_personas
 from instructloop.demo.prompts import (
@@ -31,6 +38,7 @@ from instructloop.demo.prompts import (
 )
 
 CHOICES_PER_BALLOT = 4
+NUM_TEAMS = 4
 DEMONSTRATION_AUTHOR = "demonstration-writer"
 
 
@@ -41,7 +49,9 @@ class Round:
     model: str = "stable"
     seed: int = 0
     samples_per_prompt: int = 1
-    """Ballots per prompt, of four answers each."""
+    """Times that each prompt is asked, for four answers each."""
+    votes_per_answer: int = 3
+    """Labelers of a team who rank the same four answers, each on a ballot of their own."""
     retry_share: float = 0.1
     """Share of votes sent a second time, unchanged."""
     change_share: float = 0.1
@@ -64,15 +74,31 @@ class Counts:
     failures: int = 0
 
 
+def teams_of(personas: Sequence[Persona]) -> list[list[Persona]]:
+    """Divide the personas into teams; each team works on prompts of its own.
+
+    So no labeler and no prompt falls into two splits, although answers are ranked by several.
+    """
+    return [list(personas[n::NUM_TEAMS]) for n in range(NUM_TEAMS)]
+
+
 def assign(
-    prompts: Sequence[DemoPrompt], personas: Sequence[Persona]
-) -> list[tuple[Persona, DemoPrompt]]:
-    """Give each prompt to one persona, who asks it and votes on it, the same in every round.
+    prompts: Sequence[DemoPrompt], personas: Sequence[Persona], votes_per_answer: int
+) -> list[tuple[tuple[Persona, ...], DemoPrompt]]:
+    """Give each prompt to some members of one team: the first asks it, all of them rank.
 
     The assignment is fixed, without a seed, so that no persona and no prompt is ever drawn into
     another split by a later round. Use cases spread evenly, since prompts are sorted by them.
     """
-    return [(personas[n % len(personas)], prompt) for n, prompt in enumerate(prompts)]
+    teams = teams_of(personas)
+    assigned = []
+    for n, prompt in enumerate(prompts):
+        turn, team = divmod(n, len(teams))
+        members = teams[team]
+        size = min(votes_per_answer, len(members))
+        chosen = tuple(members[(turn + i) % len(members)] for i in range(size))
+        assigned.append((chosen, prompt))
+    return assigned
 
 
 async def vote_round(
@@ -84,18 +110,18 @@ async def vote_round(
 ) -> Counts:
     """Ask every prompt, rank its answers and vote; a failure is counted and costs one ballot."""
     counts = Counts()
-    total = len(prompts) * settings.samples_per_prompt
+    assigned = assign(prompts, training_personas(), settings.votes_per_answer)
+    samples = range(settings.samples_per_prompt)
+    tasks = [(voters, prompt, sample) for sample in samples for voters, prompt in assigned]
+    total = sum(len(voters) for voters, _, _ in tasks)
 
-    async def work(task: tuple[Persona, DemoPrompt, int]) -> None:
+    async def work(task: tuple[tuple[Persona, ...], DemoPrompt, int]) -> None:
         try:
             await _ask_and_vote(api, *task, settings, counts)
         except RequestFailed:
             return  # api.traffic counted it, and the counts show it
         on_progress(counts.votes_sent, total)
 
-    samples = range(settings.samples_per_prompt)
-    assigned = assign(prompts, training_personas())
-    tasks = [(persona, prompt, sample) for sample in samples for persona, prompt in assigned]
     await map_bounded(work, tasks, settings.max_in_flight)
     counts.requests, counts.failures = api.traffic.num_requests, api.traffic.num_failed
     return counts
@@ -114,25 +140,40 @@ async def post_demonstrations(api: DemoApi, demonstrations: Sequence[Demonstrati
 
 async def _ask_and_vote(
     api: DemoApi,
-    persona: Persona,
+    voters: tuple[Persona, ...],
     prompt: DemoPrompt,
     sample: int,
     settings: Round,
     counts: Counts,
 ) -> None:
-    # A generator of its own per ballot: the votes do not depend on which answer comes first.
-    rng = random.Random(f"{settings.seed}/{persona.persona_id}/{prompt.id}/{sample}")
-    sampling = Sampling(num_choices=CHOICES_PER_BALLOT, seed=rng.getrandbits(31))
-    reply = await api.complete(
+    """Let the first labeler ask and rank, then the others rank the same answers."""
+    reply = await _ask(api, voters[0], prompt, sample, settings)
+    for voter in voters:
+        # A generator of its own per vote: none depends on which answer comes first.
+        rng = _generator(settings, voter, prompt, sample)
+        is_asker = voter is voters[0]
+        ballot = reply.ballot if is_asker else await api.compose(reply, user=voter.persona_id)
+        if ballot is None:
+            raise ValueError(f"the service gave no ballot for {CHOICES_PER_BALLOT} choices")
+        counts.ballots += 1
+        groups = rank(voter, prompt.text, ballot.answers, rng)
+        if settings.is_placebo:
+            groups = shuffled(groups, rng)
+        await _vote(api, ballot, groups, settings, rng, counts)
+
+
+async def _ask(
+    api: DemoApi, persona: Persona, prompt: DemoPrompt, sample: int, settings: Round
+) -> Reply:
+    seed = _generator(settings, persona, prompt, sample).getrandbits(31)
+    sampling = Sampling(num_choices=CHOICES_PER_BALLOT, seed=seed)
+    return await api.complete(
         settings.model, prompt, sampling, source="simulated", user=persona.persona_id
     )
-    if reply.ballot is None:
-        raise ValueError(f"the service gave no ballot for {CHOICES_PER_BALLOT} choices")
-    counts.ballots += 1
-    groups = rank(persona, prompt.text, reply.ballot.answers, rng)
-    if settings.is_placebo:
-        groups = shuffled(groups, rng)
-    await _vote(api, reply.ballot, groups, settings, rng, counts)
+
+
+def _generator(settings: Round, persona: Persona, prompt: DemoPrompt, sample: int) -> random.Random:
+    return random.Random(f"{settings.seed}/{persona.persona_id}/{prompt.id}/{sample}")
 
 
 async def _vote(
@@ -176,13 +217,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _main(options: argparse.Namespace) -> Counts:
     settings = Round(
-        options.model,
-        options.seed,
-        options.samples_per_prompt,
-        options.retry_share,
-        options.change_share,
-        options.placebo,
-        options.max_in_flight,
+        model=options.model,
+        seed=options.seed,
+        samples_per_prompt=options.samples_per_prompt,
+        votes_per_answer=options.votes_per_answer,
+        retry_share=options.retry_share,
+        change_share=options.change_share,
+        is_placebo=options.placebo,
+        max_in_flight=options.max_in_flight,
     )
     prompts = training(load_prompts(options.prompts))
     if options.max_prompts:
@@ -209,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-prompts", type=int, help="ask only so many training prompts, evenly spaced")
     add("--seed", type=int, default=usual.seed)
     add("--samples-per-prompt", type=int, default=usual.samples_per_prompt)
+    add("--votes-per-answer", type=int, default=usual.votes_per_answer, help="labelers an answer")
     add("--max-in-flight", type=int, default=usual.max_in_flight, help="ballots at a time")
     add("--retry-share", type=float, default=usual.retry_share)
     add("--change-share", type=float, default=usual.change_share)

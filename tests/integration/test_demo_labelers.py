@@ -70,7 +70,7 @@ async def test_every_vote_sent_is_one_live_vote_whatever_was_retried_or_changed(
     assert counts.failures == 0
     assert counts.votes_retried
     assert counts.votes_changed
-    assert counts.votes_sent == len(PROMPTS) == len(projection.votes)
+    assert counts.votes_sent == 3 * len(PROMPTS) == len(projection.votes)
     assert not projection.excluded
     assert not projection.unjoined
     for vote in projection.votes:

@@ -22,6 +22,7 @@ class FakeService:
     """Answers as the service does and remembers what it was asked; breaks when told to."""
 
     def __init__(self) -> None:
+        self.composed: list[dict] = []
         self.completions: list[dict] = []
         self.votes: list[dict] = []
         self.demonstrations: list[dict] = []
@@ -39,10 +40,12 @@ class FakeService:
             return httpx.Response(status, json={"error": {"message": "no"}})
         answer = {
             "/v1/completions": self._complete,
+            "/v1/feedback/ballots": self._compose,
             "/v1/feedback/rankings": self._rank,
             "/v1/feedback/demonstrations": self._demonstrate,
         }[route](body)
-        return httpx.Response(200 if route == "/v1/completions" else 202, json=answer)
+        is_read = route in ("/v1/completions", "/v1/feedback/ballots")
+        return httpx.Response(200 if is_read else 202, json=answer)
 
     def _complete(self, body: dict) -> dict:
         self.completions.append(body)
@@ -62,6 +65,12 @@ class FakeService:
         ballot = {"id": f"ballot-{number}", "token": f"token-{number}", "choices": shown}
         ballots = [ballot] if len(choices) > 1 and self.gives_ballots else []
         return {"choices": choices[::-1], "ballots": ballots}
+
+    def _compose(self, body: dict) -> dict:
+        self.composed.append(body)
+        name = f"{body['choices'][0]}-{body['user']}"
+        shown = [{"choice_id": choice_id} for choice_id in body["choices"][::-1]]
+        return {"id": f"ballot-{name}", "token": f"token-{name}", "choices": shown}
 
     def _rank(self, body: dict) -> dict:
         self.votes.append(body)

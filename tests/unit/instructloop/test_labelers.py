@@ -2,12 +2,20 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instructloop.demo.labelers import Round, assign, post_demonstrations, shuffled, vote_round
+from instructloop.demo.labelers import (
+    Round,
+    assign,
+    post_demonstrations,
+    shuffled,
+    teams_of,
+    vote_round,
+)
 from instructloop.demo.personas import training_personas
 from instructloop.demo.prompts import (
     evenly_spaced,
@@ -18,15 +26,34 @@ from instructloop.demo.prompts import (
 )
 
 PROMPTS = evenly_spaced(training(load_prompts()), 42)
-QUIET = Round(seed=11, retry_share=0.0, change_share=0.0)
+QUIET = Round(seed=11, votes_per_answer=1, retry_share=0.0, change_share=0.0)
 
 
-def test_each_prompt_belongs_to_one_persona_and_work_is_shared_evenly():
-    assigned = assign(training(load_prompts()), training_personas())
+def test_each_prompt_belongs_to_one_team_and_work_is_shared_evenly_within_it():
+    assigned = assign(training(load_prompts()), training_personas(), 3)
     assert len({prompt.id for _, prompt in assigned}) == len(assigned) == 320
-    loads = Counter(persona.persona_id for persona, _ in assigned)
-    assert len(loads) == 14
-    assert max(loads.values()) - min(loads.values()) <= 1
+    teams = [{persona.persona_id for persona in team} for team in teams_of(training_personas())]
+    assert len(set.union(*teams)) == sum(map(len, teams)) == 14
+    for voters, _ in assigned:
+        names = {voter.persona_id for voter in voters}
+        assert len(names) == 3
+        assert sum(names <= team for team in teams) == 1
+    askers = Counter(voters[0].persona_id for voters, _ in assigned)
+    for team in teams:
+        loads = [askers[name] for name in team]
+        assert max(loads) - min(loads) <= 1
+
+
+async def test_team_mates_rank_the_same_answers_on_ballots_of_their_own(api, service):
+    settings = Round(seed=11, votes_per_answer=3, retry_share=0.0, change_share=0.0)
+    counts = await vote_round(api, PROMPTS, settings)
+    assert len(service.completions) == 42
+    assert len(service.composed) == 84
+    assert counts.votes_sent == counts.ballots == 126 == len(service.votes_per_ballot)
+    by_answers: dict[frozenset, set] = {}
+    for body in service.composed:
+        by_answers.setdefault(frozenset(body["choices"]), set()).add(body["user"])
+    assert all(len(users) == 2 for users in by_answers.values())
 
 
 def test_evenly_spaced_prompts_keep_the_shares_of_the_use_cases():
@@ -44,7 +71,8 @@ async def test_each_ballot_gets_one_vote_of_its_asker(api, service):
     assert (counts.votes_retried, counts.votes_changed, counts.failures) == (0, 0, 0)
     assert counts.requests == 84
     assert set(service.votes_per_ballot.values()) == {1}
-    owners = {prompt_text(p): voter.persona_id for voter, p in assign(PROMPTS, training_personas())}
+    assigned = assign(PROMPTS, training_personas(), 1)
+    owners = {prompt_text(p): voters[0].persona_id for voters, p in assigned}
     for body in service.completions:
         assert body["user"] == owners[body["prompt"]]
         assert (body["n"], body["temperature"], body["max_tokens"]) == (4, 1.0, 48)
@@ -52,7 +80,9 @@ async def test_each_ballot_gets_one_vote_of_its_asker(api, service):
 
 
 async def test_retries_and_changed_minds_are_sent_but_count_as_one_vote(api, service):
-    counts = await vote_round(api, PROMPTS, Round(seed=1, retry_share=0.5, change_share=0.5))
+    counts = await vote_round(
+        api, PROMPTS, Round(seed=1, votes_per_answer=1, retry_share=0.5, change_share=0.5)
+    )
     assert counts.votes_sent == counts.ballots == 42 == len(service.votes_per_ballot)
     assert 8 < counts.votes_retried < 34
     assert 8 < counts.votes_changed < 34
@@ -64,7 +94,7 @@ async def test_a_changed_mind_ends_with_the_considered_ranking(api, service):
     considered = {vote["ballot"]: vote["ranking"] for vote in service.votes}
     service.votes.clear()
     service.completions.clear()
-    changing = Round(seed=11, retry_share=0.0, change_share=1.0, max_in_flight=1)
+    changing = replace(QUIET, change_share=1.0, max_in_flight=1)
     await vote_round(api, PROMPTS, changing)
     assert set(service.votes_per_ballot.values()) == {2}
     for first, last in zip(service.votes[::2], service.votes[1::2], strict=True):
@@ -85,7 +115,7 @@ async def test_the_same_seed_sends_the_same_and_another_seed_asks_anew(api, serv
 async def test_several_samples_per_prompt_make_as_many_ballots_with_seeds_of_their_own(
     api, service
 ):
-    counts = await vote_round(api, PROMPTS, Round(samples_per_prompt=2))
+    counts = await vote_round(api, PROMPTS, Round(samples_per_prompt=2, votes_per_answer=1))
     assert counts.votes_sent == 84
     assert len({body["seed"] for body in service.completions}) == 84
 
@@ -110,7 +140,7 @@ async def test_the_placebo_votes_as_often_but_by_other_rankings(api, service):
     honest = {vote["ballot"]: vote["ranking"] for vote in service.votes}
     service.votes.clear()
     service.completions.clear()
-    await vote_round(api, PROMPTS, Round(11, retry_share=0, change_share=0, is_placebo=True))
+    await vote_round(api, PROMPTS, replace(QUIET, is_placebo=True))
     assert len(service.votes) == 42
     assert sum(honest[vote["ballot"]] != vote["ranking"] for vote in service.votes) > 20
 
