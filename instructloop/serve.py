@@ -4,6 +4,7 @@ Everything is made from `ServeSettings`; a test passes another engine.
 """
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +20,7 @@ from service.access import Access, is_loopback, refuse_open_address
 from service.app import create_app
 from service.dependencies import Dependencies
 from service.recent_events import read_recent_events
-from service.server import run_server
+from service.server import open_listener, run_server
 from service.settings import ServiceSettings
 
 OpenEngine = Callable[[ServeSettings], Engine]
@@ -57,19 +58,26 @@ def run(settings: ServeSettings, open_engine: OpenEngine = open_embedded) -> Non
     for port 0 learns the port.
 
     Raises:
-        ValueError: a part refuses, e.g. an open address without a key, a damaged spool, or a data
-            directory of another base.
+        ValueError: a part refuses, e.g. an open address without a key, a port in use, a damaged
+            spool, or a data directory of another base.
     """
     configure_logs(settings.log_level, settings.log_format)
     # Cheap refusals come before the model is loaded.
     refuse_open_address(settings.host, settings.keys_path)
     registry = Registry.open(settings.data_dir, max_rank=settings.engine.max_rank)
-    with Spool.open(settings.data_dir / "spool.sqlite3") as spool:
-        asyncio.run(_serve(settings, registry, spool, open_engine))
+    with (
+        open_listener(settings.host, settings.port) as listener,
+        Spool.open(settings.data_dir / "spool.sqlite3") as spool,
+    ):
+        asyncio.run(_serve(settings, listener, registry, spool, open_engine))
 
 
 async def _serve(
-    settings: ServeSettings, registry: Registry, spool: Spool, open_engine: OpenEngine
+    settings: ServeSettings,
+    listener: socket.socket,
+    registry: Registry,
+    spool: Spool,
+    open_engine: OpenEngine,
 ) -> None:
     service_settings = service_settings_of(settings)
     secrets_dir = settings.data_dir / "secrets"
@@ -89,7 +97,7 @@ async def _serve(
                 recent_events=read_recent_events(spool, service_settings.recent_responses),
             )
         )
-        await run_server(app, settings.host, settings.port, _announce(settings.host))
+        await run_server(app, listener, _announce(settings.host))
     finally:
         await engine.close()
 

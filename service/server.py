@@ -86,12 +86,28 @@ def service_of(app: FastAPI) -> Assembly:
     return service
 
 
-async def run_server(
-    app: FastAPI, host: str, port: int, on_started: Callable[[int], None] = lambda _: None
-) -> None:
-    """Serve until SIGTERM or SIGINT; port 0 takes a free one and on_started tells which.
+def open_listener(host: str, port: int) -> socket.socket:
+    """Take the address at once, before anything slow; port 0 takes a free one.
+
+    Who connects before the service runs waits for it.
 
     Raises:
-        SystemExit: the address cannot be used.
+        ValueError: the address cannot be used.
     """
-    await Server(server_config(app, host, port), service_of(app), on_started).serve()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except OSError as error:
+        raise ValueError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; "
+            "choose another with --port (0 takes a free one) or --host"
+        ) from error
+
+
+async def run_server(
+    app: FastAPI, listener: socket.socket, on_started: Callable[[int], None] = lambda _: None
+) -> None:
+    """Serve until SIGTERM or SIGINT and close the listener; on_started gets its port."""
+    host, port = listener.getsockname()[:2]
+    server = Server(server_config(app, host, port), service_of(app), on_started)
+    await server.serve(sockets=[listener])

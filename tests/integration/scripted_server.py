@@ -11,7 +11,7 @@ from pathlib import Path
 from engines.scripted import Script, ScriptedEngine, speak_in_its_voice
 from engines.seam import GenerateRequest
 from service.scripted import scripted_service
-from service.server import run_server
+from service.server import open_listener, run_server
 from service.settings import ServiceSettings
 
 
@@ -23,7 +23,8 @@ async def main(data_dir: Path, delay_s: float, grace_s: float) -> None:
     settings = ServiceSettings(poll_interval_s=0.02, shutdown_grace_s=grace_s)
     service = scripted_service(data_dir, ScriptedEngine(script_of), settings)
     try:
-        await run_server(service.app, "127.0.0.1", 0, lambda port: print(port, flush=True))
+        listener = open_listener("127.0.0.1", 0)
+        await run_server(service.app, listener, lambda port: print(port, flush=True))
     finally:
         await service.close()
     print("closed", flush=True)
