@@ -258,6 +258,8 @@ def test_clipping_only_ever_makes_the_policy_loss_worse(rows: Rows) -> None:
         (0.7, -1.0, False),  # a bad action is unlikely enough already
         (0.7, 1.0, True),  # a good action became unlikely: pull it back
         (1.3, -1.0, True),  # a bad action became likely: push it down
+        (1.19, 1.0, True),  # still in the range
+        (0.81, -1.0, True),
     ],
 )
 def test_outside_the_range_only_the_way_back_has_a_gradient(
@@ -283,7 +285,8 @@ def test_inside_the_range_the_value_loss_is_half_the_squared_error(rows: Rows, b
     [
         (0.5, False),  # moved towards the return by more than the clip: far enough
         (-0.5, True),  # moved away from it: pull it back
-        (0.1, True),  # within the range
+        (0.21, False),
+        (0.19, True),  # within the range
     ],
 )
 def test_outside_the_range_a_value_that_came_nearer_has_no_gradient(
