@@ -16,11 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from safetensors.numpy import save_file
 
 from feedback.adapter_files import SCORING_KINDS, AdapterKind, AdapterManifest
 from feedback.base_description import BaseDescription
 from feedback.registry import Registry
+
+# A pause of a shared machine is no fault of an example; the time limit of the test remains.
+settings.register_profile("without_deadline", deadline=None)
+settings.load_profile("without_deadline")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
