@@ -104,6 +104,6 @@ def _invert(logprobs_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     Sums run in float64: 50,000 float32 terms would round away the tail.
     """
     cumulative = logprobs_BV.exp().cumsum(dim=-1, dtype=torch.float64)
-    targets = uniforms_B.to(torch.float64).unsqueeze(1) * cumulative[:, -1:]
-    ids = torch.searchsorted(cumulative, targets, right=True)[:, 0]
-    return ids.clamp_(max=logprobs_BV.shape[1] - 1)
+    # Below 1 by enough that the product cannot round up to the total, past the last token.
+    targets = uniforms_B.double().clamp(max=1 - 2**-50).unsqueeze(1) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, targets, right=True)[:, 0]

@@ -191,3 +191,12 @@ def smollm2() -> Callable[[str], Any]:
         return load_language_model("smollm2", dtype)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def markers(smollm2: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Five trained adapters of the real base, each of which says one reply only."""
+    from marker_adapters import make_markers
+
+    registry = Registry.open(tmp_path_factory.mktemp("markers"))
+    return make_markers(smollm2("float32"), registry)

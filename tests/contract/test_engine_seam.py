@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from engines.seam import (
     UnknownAdapter,
 )
 from feedback.adapter_files import AdapterFiles
+from feedback.registry import Registry
 
 GREEDY = SamplingParameters(temperature=0.0, max_tokens=12, ignore_eos=True)
 
@@ -51,7 +53,38 @@ async def scripted_engine(request: pytest.FixtureRequest) -> AsyncIterator[Engin
     await engine.close()
 
 
+@pytest.fixture(scope="session")
+def two_adapters(
+    smollm2: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[AdapterFiles, AdapterFiles]:
+    """Two published adapters of the real base, with random weights."""
+    from marker_adapters import publish
+    from tiny_llama import add_random_adapter
+
+    from policy.language_model import LoraSettings
+
+    base, registry = smollm2("float32"), Registry.open(tmp_path_factory.mktemp("adapters"))
+    shape = LoraSettings(rank=8, first_layer=20)
+    for seed, name in enumerate(("one", "two")):
+        add_random_adapter(base.model, name, seed, shape, scale=0.05)
+    one, two = (publish(base, registry, name) for name in ("one", "two"))
+    for name in ("one", "two"):
+        base.model.remove_adapter(name)
+    return one, two
+
+
+@asynccontextmanager
+async def embedded_engine(request: pytest.FixtureRequest) -> AsyncIterator[EngineCase]:
+    from engines.embedded import EmbeddedEngine
+
+    base = request.getfixturevalue("smollm2")("float32")
+    engine = EmbeddedEngine(base, max_adapters=2, context_length=256, max_batch=12)
+    yield EngineCase(engine, request.getfixturevalue("two_adapters"))
+    await engine.close()
+
+
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[EngineCase]]] = {
+    "embedded": embedded_engine,
     "scripted": scripted_engine,
 }
 
