@@ -38,7 +38,8 @@ def tiny_network(seed: int = 0, **changes: Any) -> Any:
         "initializer_range": 0.3,
         "bos_token_id": None,
         "eos_token_id": 0,
-        "pad_token_id": 0,
+        # With one, its row would be zero, and tied to the output: EOS could never be likely.
+        "pad_token_id": None,
         "tie_word_embeddings": True,
     }
     torch.manual_seed(seed)
