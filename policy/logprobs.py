@@ -62,16 +62,6 @@ class ChosenLogprobs(torch.autograd.Function):
 
 
 @torch.no_grad()
-def entropies(hidden_ND: Tensor, unembedding_VD: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the entropy in nats of every position's distribution, `[N]`."""
-    found = []
-    for rows in hidden_ND.split(CHUNK):
-        logprobs = _logprobs(rows, unembedding_VD, temperature)
-        found.append(-(logprobs.exp() * logprobs).sum(dim=1))
-    return torch.cat(found)
-
-
-@torch.no_grad()
 def exact_kls(
     hidden_ND: Tensor, other_ND: Tensor, unembedding_VD: Tensor, temperature: float = 1.0
 ) -> Tensor:

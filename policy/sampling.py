@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
+
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,20 @@ def _truncate(logprobs_V: Tensor, warp: Warp) -> Tensor:
 def _invert(logprobs_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """Find each row's first token whose cumulative probability exceeds its uniform number.
 
-    Sums run in float64: 50,000 float32 terms would round away the tail.
+    First the block, then the token in it: a float64 running sum over 50,000 tokens took a tenth of
+    a decode step (docs/LOG.md), and one in float32 would round away the tail.
     """
-    cumulative = logprobs_BV.exp().cumsum(dim=-1, dtype=torch.float64)
+    num_tokens = logprobs_BV.shape[1]
+    masses = pad(logprobs_BV.exp(), (0, -num_tokens % _BLOCK)).view(len(logprobs_BV), -1, _BLOCK)
+    ends = masses.sum(dim=2).double().cumsum(dim=1)
     # Below 1 by enough that the product cannot round up to the total, past the last token.
-    targets = uniforms_B.double().clamp(max=1 - 2**-50).unsqueeze(1) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, targets, right=True)[:, 0]
+    targets = uniforms_B.double().clamp(max=1 - 2**-50).unsqueeze(1) * ends[:, -1:]
+    block = torch.searchsorted(ends, targets, right=True)
+    rows = torch.arange(len(masses)).unsqueeze(1)
+    starts = pad(ends, (1, 0))[rows, block]
+    inside = masses[rows, block][:, 0].double()
+    place = torch.searchsorted(inside.cumsum(dim=1), targets - starts, right=True)
+    # The block's own running sum may end a rounding error below the target.
+    last = _BLOCK - 1 - (inside.flip(1) > 0).int().argmax(dim=1, keepdim=True)
+    ids: Tensor = (block * _BLOCK + torch.minimum(place, last))[:, 0]
+    return ids

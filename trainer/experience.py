@@ -13,7 +13,7 @@ from torch import Tensor
 
 from policy.heads import ScalarHead
 from policy.language_model import LanguageModel
-from policy.logprobs import chosen_logprobs, entropies, exact_kls
+from policy.logprobs import chosen_logprobs, exact_kls
 from trainer.estimators import advantages_and_returns, token_rewards, whiten
 from trainer.reward import RewardModel
 from trainer.rollouts import Rollout
@@ -40,6 +40,7 @@ class Experience:
     scores_B: reward-model scores after the penalty for a missing EOS.
     rollout_gap: mean over tokens of the estimated KL between the sampler's log-probabilities and
         those of the training forward (k3, Schulman 2020), in nats.
+    entropy: of the policy in nats per token, estimated by the mean of -log p over what was sampled.
     """
 
     batch: Batch
@@ -98,7 +99,7 @@ def _judge(
         advantages_BR=advantages,
         returns_BR=returns,
         rollout_gap=_gap(logprobs_N, batch, rollouts),
-        entropy=float(entropies(policy_hidden, model.unembedding_VD, ppo.temperature).mean()),
+        entropy=-float(logprobs_N.mean()),
     )
 
 

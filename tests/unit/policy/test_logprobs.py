@@ -1,12 +1,10 @@
 """Log-probabilities in blocks are those of a plain softmax over all logits, gradients included."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
-from policy.logprobs import CHUNK, chosen_logprobs, entropies, exact_kls
+from policy.logprobs import CHUNK, chosen_logprobs, exact_kls
 
 DIM, VOCABULARY = 16, 37
 BOUNDARIES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1]
@@ -87,21 +85,6 @@ def test_the_chances_of_all_ids_sum_to_one() -> None:
     ids = torch.arange(VOCABULARY)
     found = chosen_logprobs(hidden.expand(VOCABULARY, DIM), weight, ids, 0.7)
     assert float(found.exp().sum()) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize("count", BOUNDARIES)
-def test_entropies_are_those_of_the_plain_distribution(count: int) -> None:
-    hidden, weight, _ = tensors(count)
-    logprobs = plain(hidden, weight, 0.7)
-    expected = -(logprobs.exp() * logprobs).sum(dim=1)
-    found = entropies(hidden, weight, 0.7).double()
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-
-
-def test_a_state_that_says_nothing_has_the_largest_entropy() -> None:
-    _, weight, _ = tensors(1)
-    found = entropies(torch.zeros(1, DIM), weight)
-    assert float(found) == pytest.approx(math.log(VOCABULARY))
 
 
 @pytest.mark.parametrize("count", BOUNDARIES)
