@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from feedback.snapshot_rows import Snapshot, Split
 from trainer.dataset import Tokenizing
 from trainer.evidence_record import GatePrompt
 from trainer.reward import RankedAnswers, merge_votes
 from trainer.transcripts import Transcript
+
+Need = Literal["demonstrations", "votes", "held_out_votes", "prompts", "held_out_prompts"]
+
+MISSING: dict[Need, str] = {
+    "demonstrations": "there are no demonstrations to train on: submit some first",
+    "votes": "too few rankings prefer one answer to another, for a reward model and for a judge "
+    "with prompts of its own: collect votes on more prompts",
+    "held_out_votes": "no held-out ranking prefers one answer to another, to measure the reward "
+    "models by: collect votes on more prompts",
+    "prompts": "there are no prompts to train on: serve some requests with consent first",
+    "held_out_prompts": "there are no held-out prompts to judge the policy by: serve requests with "
+    "more prompts, with consent",
+}
+"""What to do where something is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,24 @@ class Material:
             for part in ("excluded", "cut")
             for reason, count in account[part].items()
         }
+
+    def require(self, needs: Collection[Need]) -> None:
+        """Refuse what cannot be finished before any of it begins.
+
+        Raises:
+            ValueError: naming all that is missing, what to do, and what of the record was left out.
+        """
+        is_there: dict[Need, bool] = {
+            "demonstrations": bool(self.demonstrations),
+            "votes": bool(self.votes["train"] and self.votes["judge"]),
+            "held_out_votes": bool(self.votes["gate"]),
+            "prompts": bool(self.prompts["train"]),
+            "held_out_prompts": bool(self.prompts["gate"]),
+        }
+        if missing := [MISSING[need] for need in needs if not is_there[need]]:
+            losses = ", ".join(f"{name} {count}" for name, count in self.losses.items())
+            left_out = f" (left out of the record: {losses})" if losses else ""
+            raise ValueError("; ".join(missing) + left_out)
 
 
 def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:

@@ -11,15 +11,17 @@ never moves to a PPO adapter.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from feedback.record_snapshot import snapshot_record
 from feedback.snapshot_rows import Snapshot
 from feedback.snapshots import permute_rankings, write_snapshot
 from policy.pretrained import DtypeName
 from trainer.judgement import Roles, judge_candidate
+from trainer.material import Need
 from trainer.progress import Stages
 from trainer.refresh_settings import RefreshSettings
 from trainer.stages import Refresh
@@ -54,10 +56,11 @@ def run_refresh(request: RefreshRequest, stages: Stages) -> RefreshResult:
     """Train, publish and judge; the same inputs give the same adapters.
 
     Raises:
-        ValueError: with what is missing: no demonstrations, no votes, another base.
+        ValueError: with what is missing (no demonstrations, votes or prompts, another base), before
+            anything is trained.
     """
     started = time.monotonic()
-    refresh = _open(request, stages)
+    refresh = _open(request, stages, get_args(Need))
     sft, init = refresh.supervised("sft"), refresh.supervised("init")
     reward, judge = refresh.reward("rm", sft), refresh.reward("judge", sft)
     policy = refresh.policy(init, reward)
@@ -80,14 +83,14 @@ def run_refresh(request: RefreshRequest, stages: Stages) -> RefreshResult:
 
 def run_supervised(request: RefreshRequest, stages: Stages) -> dict[str, str]:
     """Train and publish `sft` and `init` only; return their ids by role."""
-    refresh = _open(request, stages)
+    refresh = _open(request, stages, ["demonstrations"])
     sft, init = refresh.supervised("sft"), refresh.supervised("init")
     return {"sft": sft.adapter_id, "init": init.adapter_id}
 
 
 def run_reward(request: RefreshRequest, stages: Stages) -> dict[str, str]:
     """Train and publish up to the two reward models; return their ids by role."""
-    refresh = _open(request, stages)
+    refresh = _open(request, stages, ["demonstrations", "votes"])
     sft = refresh.supervised("sft")
     reward, judge = refresh.reward("rm", sft), refresh.reward("judge", sft)
     return {"sft": sft.adapter_id, "rm": reward.adapter_id, "judge": judge.adapter_id}
@@ -100,9 +103,11 @@ def open_snapshot(request: RefreshRequest) -> tuple[Workshop, Snapshot]:
     return workshop, _placebo(snapshot, request) if request.is_placebo else snapshot
 
 
-def _open(request: RefreshRequest, stages: Stages) -> Refresh:
+def _open(request: RefreshRequest, stages: Stages, needs: Collection[Need]) -> Refresh:
     workshop, snapshot = open_snapshot(request)
-    return Refresh(workshop, snapshot, request.settings, request.seed, stages)
+    refresh = Refresh(workshop, snapshot, request.settings, request.seed, stages)
+    refresh.material.require(needs)
+    return refresh
 
 
 def _placebo(snapshot: Snapshot, request: RefreshRequest) -> Snapshot:
