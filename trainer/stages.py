@@ -6,6 +6,7 @@ It does not know in which order they run, nor how a candidate is judged.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ class Refresh:
         stages: Stages,
     ) -> None:
         limits = Limits(settings.max_prompt_tokens, settings.max_answer_tokens)
+        self.limits = limits
         self.material = tokenize(snapshot, Tokenizing.of(workshop.loaded, limits))
         self.workshop, self.settings, self.seed, self.stages = workshop, settings, seed, stages
 
@@ -162,7 +164,12 @@ class Refresh:
         inputs: dict[str, Any],
         seed: int,
     ) -> StageResult:
-        inputs = {"stage": name, "shape": self.settings.shape.model_dump(), **inputs}
+        inputs = {
+            "stage": name,
+            "shape": self.settings.shape.model_dump(),
+            "limits": asdict(self.limits),
+            **inputs,
+        }
         return self.workshop.stage(
             kind, train, parents, self.material.snapshot, inputs, {name: seed}
         )
