@@ -1,56 +1,47 @@
 """Replay served answers under every version: does each come from the version that it names?
 
-    python -m instructloop.demo.replay DATA_DIR BASE MAX_ANSWERS
+    python -m instructloop.demo.replay DATA_DIR BASE MAX_RESPONSES
 
-The record holds each sampled token with the log-probability that the decoder gave it. Scored anew,
-the tokens must fit the named version best, and fit it within rounding: an answer that went over
-from one version to another in the middle fits none. Answers served closest to a swap come first. A
-second copy of the base is held only while this runs.
+The audit itself is the trainer's; here is chosen what it sees: the responses served closest to a
+swap come first. A second copy of the base is held only while this runs.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING
 
-from feedback.events.completion import Choice, CompletionServed
+from feedback.events.completion import CompletionServed
 from feedback.ingest import read_record
+from feedback.registry import Registry
 from feedback.spool import Spool
 from instructloop.demo.processes import Tell
 from instructloop.demo.scene import CHANNEL, Scene
 from instructloop.demo.trainer_process import last_json
 
-if TYPE_CHECKING:
-    from trainer.workshop import Workshop
-
 MODULE = "instructloop.demo.replay"
-# bfloat16 moves a token's log-probability by a few hundredths on average; another version by more.
-MAX_MEAN_GAP_NATS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One whole served answer as the record has it."""
-
-    prompt_ids: tuple[int, ...]
-    choice: Choice
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How many answers were served and replayed, and which fit another version better."""
+    """What was served and what the audit found.
+
+    num_served, num_audited: answers, in all and replayed.
+    num_mixed: those that the version they name cannot have sampled alone.
+    num_inseparable: those whose version is too like another one to tell them apart.
+    unaudited: answers that could not be judged, by reason.
+    """
 
     num_served: int
     num_audited: int
     num_mixed: int
+    num_inseparable: int
     mixed_choice_ids: tuple[str, ...]
+    unaudited: dict[str, int]
 
 
 async def replay(scene: Scene, tell: Tell) -> Replay:
@@ -61,79 +52,50 @@ async def replay(scene: Scene, tell: Tell) -> Replay:
 
 
 def closest_to_a_swap(
-    served: Iterable[Served], swapped_at: Sequence[datetime], max_answers: int
-) -> list[Served]:
-    """Keep the answers that a swap could have touched most likely."""
+    served: Iterable[tuple[datetime, CompletionServed]],
+    swapped_at: Sequence[datetime],
+    max_responses: int,
+) -> list[CompletionServed]:
+    """Keep the responses that a swap could have touched most likely."""
 
-    def distance(answer: Served) -> float:
-        return min((abs((answer.at - at).total_seconds()) for at in swapped_at), default=0.0)
+    def distance(response: tuple[datetime, CompletionServed]) -> float:
+        return min((abs((response[0] - at).total_seconds()) for at in swapped_at), default=0.0)
 
-    return sorted(served, key=distance)[:max_answers]
-
-
-def fits_best(named: str, logged: Sequence[float], scored: Mapping[str, Sequence[float]]) -> bool:
-    """Say whether an answer's log-probabilities are those of the version that it names.
-
-    Args:
-        named: the version in the record.
-        logged: of each token, by the decoder.
-        scored: of each token, anew, by version.
-    """
-    gaps = {
-        adapter: fmean(abs(a - b) for a, b in zip(logged, again, strict=True))
-        for adapter, again in scored.items()
-    }
-    return gaps[named] <= MAX_MEAN_GAP_NATS and gaps[named] == min(gaps.values())
+    return [completion for _, completion in sorted(served, key=distance)[:max_responses]]
 
 
-def audit(data_dir: Path, base: str, max_answers: int) -> Replay:
+def audit(data_dir: Path, base: str, max_responses: int) -> Replay:
     """Read the record, load every version that it names, and replay."""
+    from trainer.evaluations.replay_audit import audit_completions
     from trainer.workshop import Workshop
 
-    served = _served(data_dir)
-    workshop = Workshop.open(data_dir, base, "auto")
-    swapped_at = [entry.at for entry in workshop.registry.history(CHANNEL)]
-    chosen = closest_to_a_swap(served, swapped_at, max_answers)
-    adapters = sorted({answer.choice.adapter_id for answer in chosen})
-    scored = {adapter: _score(workshop, adapter, chosen) for adapter in adapters}
-    mixed = [
-        answer.choice.choice_id
-        for number, answer in enumerate(chosen)
-        if not fits_best(
-            answer.choice.adapter_id,
-            answer.choice.token_logprobs or (),
-            {adapter: by_answer[number] for adapter, by_answer in scored.items()},
-        )
-    ]
-    return Replay(len(served), len(chosen), len(mixed), tuple(mixed))
-
-
-def _served(data_dir: Path) -> list[Served]:
     with Spool.open_reader(data_dir / "spool.sqlite3") as spool:
         events = read_record(spool).events
-    return [
-        Served(event.data.prompt.token_ids, choice, event.time)
-        for event in events
-        if isinstance(event.data, CompletionServed) and event.data.prompt is not None
-        for choice in event.data.choices
-        if choice.delivery == "complete" and choice.token_logprobs
-    ]
-
-
-def _score(workshop: Workshop, adapter_id: str, answers: Sequence[Served]) -> list[list[float]]:
-    from trainer.answer_likelihood import answer_logprobs
-    from trainer.transcripts import Transcript
-
-    is_base = adapter_id == workshop.loaded.description.adapter_id
-    name = None if is_base else workshop.loaded_adapter(adapter_id)
-    transcripts = [Transcript(answer.prompt_ids, answer.choice.token_ids) for answer in answers]
-    return answer_logprobs(workshop.model, name, transcripts)
+    served = [(e.time, e.data) for e in events if isinstance(e.data, CompletionServed)]
+    swapped_at = [entry.at for entry in Registry.open(data_dir).history(CHANNEL)]
+    chosen = closest_to_a_swap(served, swapped_at, max_responses)
+    workshop = Workshop.open(data_dir, base, "auto")
+    base_id = workshop.loaded.description.adapter_id
+    named = {choice.adapter_id for _, completion in served for choice in completion.choices}
+    adapters = {
+        adapter_id: None if adapter_id == base_id else workshop.loaded_adapter(adapter_id)
+        for adapter_id in sorted(named)
+    }
+    found = audit_completions(workshop.model, adapters, chosen)
+    return Replay(
+        num_served=sum(len(completion.choices) for _, completion in served),
+        num_audited=found.num_choices,
+        num_mixed=found.num_mixed,
+        num_inseparable=found.num_inseparable,
+        mixed_choice_ids=found.mixed_choice_ids,
+        unaudited=found.unaudited,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the process."""
-    data_dir, base, max_answers = arguments if arguments is not None else sys.argv[1:]
-    outcome = audit(Path(data_dir), base, int(max_answers))
+    data_dir, base, max_responses = arguments if arguments is not None else sys.argv[1:]
+    outcome = audit(Path(data_dir), base, int(max_responses))
     sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
     return 0
 

@@ -137,6 +137,8 @@ def _serving(outcome: Outcome) -> dict[str, Any]:
         "requests_mixed_versions": outcome.replay.num_mixed,
         "choices_served": outcome.replay.num_served,
         "choices_audited": outcome.replay.num_audited,
+        "choices_inseparable": outcome.replay.num_inseparable,
+        "choices_unaudited": outcome.replay.unaudited,
         "promoted": None if swapped is None else swapped.adapter_id,
         "swap_seconds": None if swapped is None else round(swapped.seconds, 3),
         "swap_seconds_sft": round(outcome.first_swap.seconds, 3),

@@ -16,8 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feedback.events.completion import CompletionServed
+from feedback.ingest import read_record
+from feedback.spool import Spool
+
 if TYPE_CHECKING:
-    from trainer.transcripts import Transcript
+    from trainer.evaluations.replay_audit import ServedChoice
 
 MODULE = "instructloop.demo.scoring"
 
@@ -51,39 +55,46 @@ def score(request: ScoringRequest) -> Scores:
     Raises:
         ValueError: a choice is not in the record.
     """
-    from trainer.answer_likelihood import answer_nats
+    from trainer.evaluations.replay_audit import rescore
+    from trainer.transcripts import Transcript
     from trainer.workshop import Workshop
 
-    found = sampled_answers(Path(request.data_dir), {*request.rewarded, *request.weighed})
+    found = served_choices(Path(request.data_dir), {*request.rewarded, *request.weighed})
     workshop = Workshop.open(Path(request.data_dir), request.base, "auto")
     rewarded = [found[choice_id] for choice_id in request.rewarded]
+    rewards = workshop.reward_model(request.reward_adapter).scores(
+        [Transcript(choice.prompt_ids, choice.token_ids) for choice in rewarded]
+    )
     weighed = [found[choice_id] for choice_id in request.weighed]
-    rewards = workshop.reward_model(request.reward_adapter).scores(rewarded).tolist()
-    nats = answer_nats(workshop.model, None, weighed)
-    per_token = [n / len(a.response_ids) for n, a in zip(nats, weighed, strict=True)]
+    rescored = rescore(workshop.model, {"base": None}, weighed)
+    nats = [-float(of_answer["base"].mean()) for of_answer in rescored]
     return Scores(
-        rewards=dict(zip(request.rewarded, rewards, strict=True)),
-        base_nats=dict(zip(request.weighed, per_token, strict=True)),
+        rewards=dict(zip(request.rewarded, rewards.tolist(), strict=True)),
+        base_nats=dict(zip(request.weighed, nats, strict=True)),
     )
 
 
-def sampled_answers(data_dir: Path, choice_ids: Iterable[str]) -> Mapping[str, Transcript]:
-    """Return the token ids of served choices from the record.
+def served_choices(data_dir: Path, choice_ids: Iterable[str]) -> Mapping[str, ServedChoice]:
+    """Return served choices from the record, by id.
 
     Raises:
         ValueError: one is not there.
     """
-    from feedback.events.completion import CompletionServed
-    from feedback.ingest import read_record
-    from feedback.spool import Spool
-    from trainer.transcripts import Transcript
+    from trainer.evaluations.replay_audit import ServedChoice
 
     wanted = set(choice_ids)
     with Spool.open_reader(data_dir / "spool.sqlite3") as spool:
         events = read_record(spool).events
     served = [event.data for event in events if isinstance(event.data, CompletionServed)]
     found = {
-        choice.choice_id: Transcript(completion.prompt.token_ids, choice.token_ids)
+        choice.choice_id: ServedChoice(
+            choice_id=choice.choice_id,
+            adapter_id=choice.adapter_id,
+            prompt_ids=completion.prompt.token_ids,
+            token_ids=choice.token_ids,
+            logprobs=choice.token_logprobs or (),
+            dtype=completion.engine.dtype,
+        )
         for completion in served
         for choice in completion.choices
         if choice.choice_id in wanted and completion.prompt is not None

@@ -13,7 +13,7 @@ class Sizes:
     num_training_prompts: that labelers ask, with four answers each.
     num_held_out_prompts: that the measurement asks.
     num_samples: answers per prompt of the arms that are compared with each other.
-    num_replayed: served answers that are scored anew, those closest to a swap.
+    num_replayed: responses that are scored anew, those closest to a swap.
     """
 
     preset: str

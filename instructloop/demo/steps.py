@@ -133,7 +133,7 @@ async def audit(scene: Scene) -> Replay:
         replayed = await replay(scene, tell)
     scene.narrator.say(
         f"{replayed.num_audited} of {replayed.num_served} answers, those closest to a swap, were "
-        f"scored anew under every version: {replayed.num_mixed} do not fit the one they name."
+        f"scored anew under every version: {replayed.num_mixed} cannot come from the one they name."
     )
     return replayed
 
