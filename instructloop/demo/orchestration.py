@@ -43,6 +43,9 @@ def run(settings: DemoSettings, console: Console | None = None) -> None:
     narrator = Narrator(console, NUM_STEPS)
     try:
         outcome = asyncio.run(_interruptible(settings, data_dir, narrator))
+    except KeyboardInterrupt:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     except (ProcessFailed, RequestFailed) as error:
         raise DemoFailed(f"{error} (logs: {data_dir / 'logs'})") from error
     card = _keep_card(outcome.refreshed.card_dir, report_dir)
