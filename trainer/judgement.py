@@ -113,7 +113,7 @@ def _collect(refresh: Refresh, roles: Roles, ppo_figures: dict[str, Any]) -> Evi
             roles.ppo,
             roles.init,
             str(ppo_figures["ref_hash_before"]),
-            settings.ppo.iterations,
+            settings.ppo.num_policy_steps,
         ),
         workshop.loaded.decode,
         refresh.stages.begin("gate"),

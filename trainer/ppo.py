@@ -5,11 +5,12 @@ Policy, ref, reward and value are adapters on one copy of the base; the KL ancho
 Deviations from the paper: 1. tens of iterations of 64 episodes, not 500 of 512, with the EMA decay
 and the warm-up shortened to match; 2. LoRA rates; 3. lambda, value clip and the penalty for a
 missing EOS come from earlier code (the paper does not say); 4. the critic trains alone for two
-iterations first; 5. gradients are clipped.
+iterations first, several passes each; 5. gradients are clipped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -78,7 +79,12 @@ def train_ppo(
         if state.iteration == 0:
             require_first_step_rules(models, minibatches[0], ppo)
         iteration = state.iteration - ppo.value_iterations
-        updates = [_update(models, each, ppo, state, iteration) for each in minibatches]
+        num_epochs = 1 if iteration >= 0 else ppo.value_epochs
+        updates = [
+            _update(models, each, ppo, state, iteration)
+            for _ in range(num_epochs)
+            for each in minibatches
+        ]
         if iteration >= 0:
             _average(models, state, decay)
         figures = describe(rollouts, minibatches, updates)
@@ -135,7 +141,9 @@ def _update(
             share = int(each.batch.is_response_BR.sum()) / num_tokens
             if iteration >= 0:
                 _policy_backward(models, each, ppo, share, update)
-            _value_backward(models, each, ppo, share, update)
+            # A critic that trains alone may go as far as it must: no policy leans on it yet.
+            clip = ppo.value_clip if iteration >= 0 else math.inf
+            _value_backward(models, each, clip, share, update)
         if iteration >= 0:
             rate = ppo.learning_rate * warm_up(iteration, ppo.warm_up_iterations)
             policy = models.model.adapter_parameters(models.policy).values()
@@ -156,11 +164,11 @@ def _policy_backward(
 
 
 def _value_backward(
-    models: Models, each: Experience, ppo: PpoSettings, share: float, update: Update
+    models: Models, each: Experience, clip: float, share: float, update: Update
 ) -> None:
     mask = each.batch.is_response_BR
     predicted = each.batch.unflatten(values(models, each.batch))
-    loss = value_loss(predicted, each.values_BR, each.returns_BR, mask, ppo.value_clip)
+    loss = value_loss(predicted, each.values_BR, each.returns_BR, mask, clip)
     (loss * share).backward()
     update.value_loss += float(loss.detach()) * share
 

@@ -12,13 +12,35 @@ PresetName = Literal["default", "demo", "quick", "paper"]
 PRESETS: dict[PresetName, RefreshSettings] = {
     # A data directory with thousands of votes and some hours of one machine.
     "default": RefreshSettings(),
-    # Fixed work for two CPU cores in a quarter of an hour; tuned in docs/LOG.md.
-    "demo": RefreshSettings(),
+    # Fixed work for two CPU cores in a quarter of an hour; docs/LOG.md says how it was tuned.
+    "demo": RefreshSettings(
+        shape=AdapterShape(trained_share=0.4),
+        sft=SftSettings(epochs=8, batch_size=8),
+        init=SftSettings(epochs=4, batch_size=4),
+        reward=RewardSettings(batch_size=4, learning_rate=1e-3),
+        ppo=PpoSettings(
+            iterations=12,
+            lam=0.8,
+            learning_rate=5e-4,
+            value_learning_rate=1e-3,
+            warm_up_iterations=2,
+            missing_eos_penalty=0.5,
+        ),
+    ),
     # The whole path in a few minutes, for CI and a first look; proves nothing about quality.
     "quick": RefreshSettings(
         shape=AdapterShape(trained_share=0.2),
-        sft=SftSettings(epochs=3),
-        ppo=PpoSettings(iterations=3, value_iterations=1, batch_size=16, minibatch_size=8),
+        sft=SftSettings(epochs=3, batch_size=8),
+        init=SftSettings(epochs=2, batch_size=4),
+        reward=RewardSettings(batch_size=4, learning_rate=1e-3),
+        ppo=PpoSettings(
+            iterations=3,
+            value_iterations=1,
+            value_epochs=1,
+            batch_size=16,
+            minibatch_size=8,
+            warm_up_iterations=1,
+        ),
     ),
     # The paper's numbers where they are published (spec section 0), LoRA rates aside.
     "paper": RefreshSettings(

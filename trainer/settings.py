@@ -6,6 +6,8 @@ they were tuned. Everything else is the paper's unless the field says so.
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -48,13 +50,20 @@ class PpoSettings(Settings):
 
     iterations: int = Field(default=24, ge=1, description="paper: 500")
     value_iterations: int = Field(default=2, ge=0, description="critic-only, before the first")
+    value_epochs: int = Field(
+        default=4,
+        ge=1,
+        description="passes of the critic in those; a critic from the RM starts off",
+    )
     batch_size: int = Field(default=64, ge=2, description="episodes an iteration; paper: 512")
     minibatch_size: int = Field(default=16, ge=1, description="paper: 64")
     kl_coefficient: float = Field(default=0.02, ge=0, description="beta; paper: 0.02")
     clip: float = Field(default=0.2, gt=0, description="policy ratio; paper: 0.2")
     value_clip: float = Field(default=0.2, gt=0, description="not published; spec 10.1")
     gamma: float = Field(default=1.0, gt=0, le=1, description="no discount")
-    lam: float = Field(default=0.95, ge=0, le=1, description="not published; spec 10.1")
+    lam: float = Field(
+        default=0.95, ge=0, le=1, description="not published; spec 10.1, and docs/LOG.md on 0.8"
+    )
     temperature: float = Field(default=1.0, gt=0, description="of rollouts and log-probabilities")
     learning_rate: float = Field(default=3e-4, gt=0, description="policy, constant")
     value_learning_rate: float = Field(default=3e-4, gt=0)
@@ -63,3 +72,8 @@ class PpoSettings(Settings):
     max_response_tokens: int = Field(default=48, ge=1)
     missing_eos_penalty: float = Field(default=1.0, ge=0, description="taken from the score")
     max_grad_norm: float = Field(default=1.0, gt=0)
+
+    @property
+    def num_policy_steps(self) -> int:
+        """Optimiser steps that the policy takes."""
+        return self.iterations * math.ceil(self.batch_size / self.minibatch_size)
