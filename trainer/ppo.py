@@ -73,18 +73,11 @@ def train_ppo(
     num_iterations = ppo.value_iterations + ppo.iterations
     decay = ema_decay(ppo.ema_decay, PAPER_ITERATIONS, ppo.iterations)
     while state.iteration < num_iterations:
-        rollouts = _sample(models, decoder, prompts, ppo, seed, state.iteration)
-        rows = _minibatches(len(rollouts), ppo.minibatch_size, seed, state.iteration)
-        minibatches = gather(models, rollouts, rows, ppo)
+        rollouts, minibatches = collect(models, decoder, prompts, ppo, seed, state.iteration)
         if state.iteration == 0:
             require_first_step_rules(models, minibatches[0], ppo)
         iteration = state.iteration - ppo.value_iterations
-        num_epochs = 1 if iteration >= 0 else ppo.value_epochs
-        updates = [
-            _update(models, each, ppo, state, iteration)
-            for _ in range(num_epochs)
-            for each in minibatches
-        ]
+        updates = improve(models, minibatches, ppo, state, iteration)
         if iteration >= 0:
             _average(models, state, decay)
         figures = describe(rollouts, minibatches, updates)
@@ -93,6 +86,36 @@ def train_ppo(
         state.iteration += 1
         report(state.iteration, num_iterations, figures)
         save(state)
+
+
+def collect(
+    models: Models,
+    decoder: Decoder,
+    prompts: Sequence[tuple[int, ...]],
+    ppo: PpoSettings,
+    seed: int,
+    iteration: int,
+) -> tuple[list[Rollout], list[list[Experience]]]:
+    """Sample one iteration's rollouts and judge them, in the minibatches of the update."""
+    rollouts = _sample(models, decoder, prompts, ppo, seed, iteration)
+    rows = _minibatches(len(rollouts), ppo.minibatch_size, seed, iteration)
+    return rollouts, gather(models, rollouts, rows, ppo)
+
+
+def improve(
+    models: Models,
+    minibatches: Sequence[Sequence[Experience]],
+    ppo: PpoSettings,
+    state: PpoState,
+    iteration: int,
+) -> list[Update]:
+    """Update on every minibatch; before iteration 0 the critic alone, several times over."""
+    num_epochs = 1 if iteration >= 0 else ppo.value_epochs
+    return [
+        _update(models, minibatch, ppo, state, iteration)
+        for _ in range(num_epochs)
+        for minibatch in minibatches
+    ]
 
 
 def _sample(

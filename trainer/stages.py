@@ -95,7 +95,7 @@ class Refresh:
         """Train the policy by PPO from `init`; publish its average, and the critic beside it."""
 
         def train(work_path: Path) -> Trained:
-            models = self._models(init.adapter_id, reward.adapter_id)
+            models = self.models(init.adapter_id, reward.adapter_id)
             ref_hash = adapter_hash(models.model, models.ref)
             state = ppo.begin(models, self.settings.ppo)
             restore_checkpoint(work_path, models, state)
@@ -121,7 +121,7 @@ class Refresh:
         parents = {"init": init.adapter_id, "ref": init.adapter_id, "rm": reward.adapter_id}
         return self._stage("ppo", "ppo", train, parents, inputs, self.seed)
 
-    def _models(self, init_id: str, reward_id: str) -> Models:
+    def models(self, init_id: str, reward_id: str) -> Models:
         """Put policy, ref, reward and value on the base: the first two from init, then from rm."""
         reward = self.workshop.reward_model(reward_id)
         value_head = load_head(self.workshop.registry.adapter(reward_id)).requires_grad_(True)
