@@ -19,9 +19,10 @@ PRESETS: dict[PresetName, RefreshSettings] = {
         init=SftSettings(epochs=4, batch_size=4),
         reward=RewardSettings(batch_size=4, learning_rate=1e-3),
         ppo=PpoSettings(
-            iterations=12,
-            lam=0.8,
-            learning_rate=5e-4,
+            iterations=16,
+            value_epochs=1,
+            lam=1.0,
+            learning_rate=1e-3,
             value_learning_rate=1e-3,
             warm_up_iterations=2,
             missing_eos_penalty=0.5,

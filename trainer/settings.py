@@ -62,7 +62,7 @@ class PpoSettings(Settings):
     value_clip: float = Field(default=0.2, gt=0, description="not published; spec 10.1")
     gamma: float = Field(default=1.0, gt=0, le=1, description="no discount")
     lam: float = Field(
-        default=0.95, ge=0, le=1, description="not published; spec 10.1, and docs/LOG.md on 0.8"
+        default=0.95, ge=0, le=1, description="not published; spec 10.1, and docs/LOG.md on others"
     )
     temperature: float = Field(default=1.0, gt=0, description="of rollouts and log-probabilities")
     learning_rate: float = Field(default=3e-4, gt=0, description="policy, constant")
