@@ -199,16 +199,16 @@ def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> fl
 
 
 def _passes(data: VoteSet, chosen: Sequence[int]) -> Iterator[list[int]]:
-    """Group votes so that each group's padded answers fit one pass; a vote is never divided."""
+    """Group votes of similar lengths, padded to one pass each; a vote is never divided."""
+    widths = {i: max(len(answer.ids) for answer in data.votes[i].answers) for i in chosen}
     group: list[int] = []
-    num_answers, width = 0, 0
-    for i in chosen:
+    num_answers = 0
+    for i in sorted(chosen, key=lambda i: (widths[i], i)):
         count = len(data.rows(i))
-        widest = max(len(answer.ids) for answer in data.votes[i].answers)
-        if group and (num_answers + count) * max(width, widest) > MAX_TOKENS_PER_PASS:
+        if group and (num_answers + count) * widths[i] > MAX_TOKENS_PER_PASS:
             yield group
-            group, num_answers, width = [], 0, 0
+            group, num_answers = [], 0
         group.append(i)
-        num_answers, width = num_answers + count, max(width, widest)
+        num_answers += count
     if group:
         yield group

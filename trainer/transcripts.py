@@ -109,12 +109,12 @@ class TranscriptSet:
         return trunk
 
     def _keep(self, rows: Sequence[int], trunk: Trunk) -> None:
-        num_tokens = int(trunk.is_token_BT.sum())
-        if self._num_kept_tokens + num_tokens > MAX_CACHED_TOKENS:
-            return
-        self._num_kept_tokens += num_tokens
         for i, row in enumerate(rows):
-            length = int(trunk.is_token_BT[i].sum())
+            length = len(self.transcripts[row].ids)
+            # A batch may mix rows that are kept already with new ones.
+            if row in self._kept or self._num_kept_tokens + length > MAX_CACHED_TOKENS:
+                continue
+            self._num_kept_tokens += length
             self._kept[row] = trunk.hidden_BTD[i, :length].clone()
 
 
