@@ -1,0 +1,1 @@
+"""Measurements of what was served and trained, from the record alone."""
