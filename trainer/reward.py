@@ -7,6 +7,7 @@ pairs, the mean is over those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from trainer.estimators import ranking_loss, ranking_pairs
 from trainer.optimizer import adam, cosine_to_tenth, set_rate
 from trainer.progress import Report
 from trainer.settings import RewardSettings
-from trainer.transcripts import MAX_TOKENS_PER_PASS, Transcript, TranscriptSet, shuffled
+from trainer.transcripts import MAX_TOKENS_PER_PASS, Transcript, TranscriptSet, dealt, shuffled
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +151,14 @@ def train_on(
         raise ValueError("no ranking prefers one answer to another: collect votes first")
     parameters = [*reward.model.adapter_parameters(reward.adapter).values(), reward.head.weight]
     optimizer = adam(parameters, settings.learning_rate)
-    batch_size = min(settings.batch_size, num_votes)
-    num_steps = settings.epochs * (num_votes // batch_size)
+    num_steps = settings.epochs * math.ceil(num_votes / settings.batch_size)
     losses: list[float] = []
     with reward.model.training(reward.adapter):
         for epoch in range(settings.epochs):
-            order = shuffled(num_votes, seed, epoch)
-            for start in range(0, num_votes - batch_size + 1, batch_size):
+            for chosen in dealt(shuffled(num_votes, seed, epoch), settings.batch_size):
                 rate = settings.learning_rate * cosine_to_tenth(len(losses), num_steps)
                 set_rate(optimizer, rate)
-                losses.append(_accumulate(reward, data, order[start : start + batch_size]))
+                losses.append(_accumulate(reward, data, chosen))
                 torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()

@@ -5,11 +5,12 @@ epochs); the caller decides which by the settings.
 
 Deviations from the paper: 1. only the adapter trains; 2. loss on the response only (the paper does
 not say); 3. no dropout, since LoRA at these ranks does not need the paper's residual 0.2;
-4. `init` mixes in no pretraining data unless some is given.
+4. `init` mixes in no pretraining data.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ from policy.logprobs import chosen_logprobs
 from trainer.optimizer import adam, cosine_to_tenth, set_rate
 from trainer.progress import Report
 from trainer.settings import SftSettings
-from trainer.transcripts import Transcript, TranscriptSet, shuffled
+from trainer.transcripts import Transcript, TranscriptSet, dealt, shuffled
 
 
 def train_sft(
@@ -40,21 +41,18 @@ def train_sft(
     data = TranscriptSet(model, transcripts, model.shared_depth(adapter))
     parameters = list(model.adapter_parameters(adapter).values())
     optimizer = adam(parameters, settings.learning_rate)
-    batch_size = min(settings.batch_size, len(data))
-    num_steps = settings.epochs * (len(data) // batch_size)
-    step, losses = 0, []
+    num_steps = settings.epochs * math.ceil(len(data) / settings.batch_size)
+    losses: list[float] = []
     with model.training(adapter):
         for epoch in range(settings.epochs):
-            order = shuffled(len(data), seed, epoch)
-            for start in range(0, len(data) - batch_size + 1, batch_size):
-                rate = settings.learning_rate * cosine_to_tenth(step, num_steps)
+            for rows in dealt(shuffled(len(data), seed, epoch), settings.batch_size):
+                rate = settings.learning_rate * cosine_to_tenth(len(losses), num_steps)
                 set_rate(optimizer, rate)
-                losses.append(_accumulate(model, adapter, data, order[start : start + batch_size]))
+                losses.append(_accumulate(model, adapter, data, rows))
                 torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
-                step += 1
-                report(step, num_steps, {"sft/loss": losses[-1]})
+                report(len(losses), num_steps, {"sft/loss": losses[-1]})
     tail = losses[-max(1, len(losses) // settings.epochs) :]
     return {"sft/first_loss": losses[0], "sft/loss": sum(tail) / len(tail)}
 

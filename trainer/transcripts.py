@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -146,3 +147,10 @@ def shuffled(count: int, *key: int) -> list[int]:
     """Return a permutation of `range(count)` that depends on the key alone."""
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
     return [int(i) for i in generator.permutation(count)]
+
+
+def dealt(order: Sequence[int], size: int) -> list[list[int]]:
+    """Deal an order into the fewest parts of at most `size`, of equal length to within one."""
+    count = -(-len(order) // size)
+    bounds = [part * len(order) // count for part in range(count + 1)]
+    return [list(order[start:stop]) for start, stop in pairwise(bounds)]

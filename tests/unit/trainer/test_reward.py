@@ -68,6 +68,10 @@ def test_k_answers_cost_k_passes_and_never_one_per_pair() -> None:
     train_reward(reward, votes, settings, 0, silent)
     assert model.num_rows == 50 * 6
     model.num_rows = 0
+    # Batches of 8 do not divide 50 votes; each is passed once all the same.
+    train_reward(reward, votes, settings.model_copy(update={"batch_size": 8}), 0, silent)
+    assert model.num_rows == 50 * 6
+    model.num_rows = 0
     vote_scores(reward, VoteSet.of(reward, votes))
     assert model.num_rows == 50 * 6
 

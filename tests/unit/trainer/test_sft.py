@@ -91,6 +91,17 @@ def test_the_loss_is_the_mean_over_response_tokens_alone(model: LanguageModel) -
     assert figures["sft/loss"] == pytest.approx(total / count, rel=1e-5)
 
 
+def test_a_demonstration_that_fills_no_batch_is_trained_on_all_the_same() -> None:
+    hashes = []
+    for last in DEMONSTRATIONS[3], Transcript((61,), (41, EOS)):
+        model = tiny_model()
+        model.add_adapter("sft", LoraSettings(rank=8, alpha=16, first_layer=1), seed=0)
+        demonstrations = [*DEMONSTRATIONS[:3], last]
+        train_sft(model, "sft", demonstrations, SftSettings(epochs=1, batch_size=3), 0, silent)
+        hashes.append(adapter_hash(model, "sft"))
+    assert hashes[0] != hashes[1]
+
+
 def test_only_the_trained_adapter_changes(model: LanguageModel) -> None:
     base, other, mine = (base_hash(model), adapter_hash(model, "other"), adapter_hash(model, "sft"))
     train(model, SftSettings(epochs=2, batch_size=2))

@@ -10,7 +10,7 @@ from tiny_llama import add_random_adapter, tiny_model
 
 from policy.language_model import LanguageModel, LoraSettings
 from policy.logprobs import chosen_logprobs
-from trainer.transcripts import MAX_TOKENS_PER_PASS, Transcript, TranscriptSet, shuffled
+from trainer.transcripts import MAX_TOKENS_PER_PASS, Transcript, TranscriptSet, dealt, shuffled
 
 SIZES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8)
 
@@ -136,3 +136,14 @@ def test_the_order_depends_on_every_part_of_the_key_and_on_nothing_else() -> Non
     assert shuffled(20, 1, 2) == shuffled(20, 1, 2)
     orders = [shuffled(20, 1, 2), shuffled(20, 2, 1), shuffled(20, 1, 3), shuffled(20, 1, 2, 1)]
     assert all(one != other for i, one in enumerate(orders) for other in orders[:i])
+
+
+@given(st.integers(1, 60), st.integers(1, 20))
+def test_dealing_leaves_nothing_out_and_makes_equal_parts(count: int, size: int) -> None:
+    order = shuffled(count, 7)
+    parts = dealt(order, size)
+    assert [row for part in parts for row in part] == order
+    lengths = [len(part) for part in parts]
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+    assert len(parts) == -(-count // size)
