@@ -105,7 +105,7 @@ def _collect(refresh: Refresh, roles: Roles, ppo_figures: dict[str, Any]) -> Evi
         [
             GateRanking(prompt_hash, vote)
             for prompt_hash, vote in zip(
-                material.vote_prompts["gate"], material.votes["gate"], strict=True
+                material.comparison_prompts["gate"], material.comparisons["gate"], strict=True
             )
         ],
         training_facts(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from feedback.snapshot_rows import Snapshot, Split
+from feedback.snapshot_rows import RankingRow, Snapshot, Split
 from trainer.dataset import Tokenizing
 from trainer.evidence_record import GatePrompt
 from trainer.reward import RankedAnswers, merge_votes
@@ -32,7 +32,7 @@ class Material:
     """All that one refresh trains on and is judged by.
 
     comparisons: the votes of each split, those on the same answers joined.
-    vote_prompts: the prompt hash of each vote, in the order of `votes`, for clustered intervals.
+    comparison_prompts: the prompt hash of each of `comparisons`, for clustered intervals.
     accounts: what became of the rows by table; nothing is left out or cut without a count.
     """
 
@@ -40,7 +40,7 @@ class Material:
     demonstrations: tuple[Transcript, ...]
     votes: dict[Split, tuple[RankedAnswers, ...]]
     comparisons: dict[Split, tuple[RankedAnswers, ...]]
-    vote_prompts: dict[Split, tuple[str, ...]]
+    comparison_prompts: dict[Split, tuple[str, ...]]
     prompts: dict[Split, tuple[GatePrompt, ...]]
     accounts: dict[str, Any]
 
@@ -90,13 +90,14 @@ def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:
         demonstrations=demonstrations.items,
         votes={split: found.items for split, found in rankings.items()},
         comparisons={
-            split: merge_votes(
-                found.items, [[choice.choice_id for choice in row.choices] for row in found.rows]
-            )
+            split: merge_votes(found.items, [_choice_ids(row) for row in found.rows])
             for split, found in rankings.items()
         },
-        vote_prompts={
-            split: tuple(row.prompt_hash for row in found.rows) for split, found in rankings.items()
+        comparison_prompts={
+            split: tuple(
+                {frozenset(_choice_ids(row)): row.prompt_hash for row in found.rows}.values()
+            )
+            for split, found in rankings.items()
         },
         prompts={
             split: tuple(
@@ -111,3 +112,7 @@ def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:
             **{f"prompts/{split}": asdict(found.accounts) for split, found in prompts.items()},
         },
     )
+
+
+def _choice_ids(row: RankingRow) -> list[str]:
+    return [choice.choice_id for choice in row.choices]
