@@ -42,6 +42,7 @@ PRESETS: dict[PresetName, RefreshSettings] = {
             minibatch_size=8,
             warm_up_iterations=1,
         ),
+        max_prompt_tokens=128,
     ),
     # The paper's numbers where they are published (spec section 0), LoRA rates aside.
     "paper": RefreshSettings(
