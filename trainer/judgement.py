@@ -68,23 +68,25 @@ def judge_candidate(
     )
 
 
-def incumbent_of(refresh: Refresh, fallback: str) -> str:
+def incumbent_of(refresh: Refresh, candidate: str, fallback: str) -> str:
     """Return the adapter that `stable` serves; where it is the bare base, the fallback (sft).
 
-    A first refresh must beat its own fine-tuned baseline: to beat a raw base proves little.
+    A first refresh must beat its own fine-tuned baseline: to beat a raw base proves little. A
+    candidate that is served already is not compared with itself either.
     """
     registry = refresh.workshop.registry
     try:
         served = registry.current(SERVED_CHANNEL).adapter_id
     except ChannelError:
         return fallback
-    return fallback if served == refresh.workshop.loaded.description.adapter_id else served
+    base = refresh.workshop.loaded.description.adapter_id
+    return fallback if served in (base, candidate) else served
 
 
 def _collect(refresh: Refresh, roles: Roles, ppo_figures: dict[str, Any]) -> EvidenceRecord:
     workshop, settings, material = refresh.workshop, refresh.settings, refresh.material
     gate, max_tokens = settings.gate, settings.ppo.max_response_tokens
-    incumbent = incumbent_of(refresh, roles.sft)
+    incumbent = incumbent_of(refresh, roles.ppo, roles.sft)
     for adapter_id in (roles.ppo, roles.init, incumbent):
         workshop.loaded_adapter(adapter_id)
     rows = material.prompts["gate"][: gate.max_prompts]
