@@ -103,8 +103,8 @@ class RoutedLinear(lora.Linear):
     def _cast_factors(self, name: str, dtype: torch.dtype) -> CastFactors:
         """Return the factors as the products need them, cast again only after they changed.
 
-        Casting took a sixth of a decode step of one sequence. Every in-place write, an optimizer's
-        or a copy's, raises a tensor's version.
+        A decode step would cast every factor of every layer anew. Each in-place write, an
+        optimizer's or a copy's, raises a tensor's version.
         """
         down, up = self._factors(name)
         state = (down.data_ptr(), down._version, up.data_ptr(), up._version, dtype)
