@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from trainer.gate_settings import GateSettings
 from trainer.refresh_settings import RefreshSettings
 from trainer.settings import AdapterShape, PpoSettings, RewardSettings, SftSettings
 
@@ -27,6 +28,7 @@ PRESETS: dict[PresetName, RefreshSettings] = {
             warm_up_iterations=2,
             missing_eos_penalty=0.5,
         ),
+        gate=GateSettings(max_prompts=40),
     ),
     # The whole path in a few minutes, for CI and a first look; proves nothing about quality.
     "quick": RefreshSettings(
