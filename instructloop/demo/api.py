@@ -12,7 +12,7 @@ import httpx
 from instructloop.demo.personas import Answer, TieGroups
 from instructloop.demo.prompts import Demonstration, DemoPrompt, prompt_text
 
-MAX_TOKENS = 48
+MAX_TOKENS = 32
 _TIMEOUT_S = 600.0
 _MAX_ATTEMPTS = 3
 

@@ -24,7 +24,7 @@ BEST_BY_RM = "best of 4 by the RM"
 BEST_BY_JUDGES = "best of 4 by the judges"
 NUM_POOLED = 4
 
-_SEQUENCES_IN_FLIGHT = 32
+_SEQUENCES_IN_FLIGHT = 64
 _POOL_SEED = 1
 
 
