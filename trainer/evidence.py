@@ -173,8 +173,7 @@ def _judged(
     kl_of: dict[int, float],
     decode: Callable[[Sequence[int]], str],
 ) -> tuple[JudgedAnswer, ...]:
-    transcripts = [rollout.transcript for rollout in rollouts]
-    proxy, judge = (_scores(reward, transcripts) for reward in (models.proxy, models.judge))
+    proxy, judge = _scores(models, [rollout.transcript for rollout in rollouts])
     samples_per_prompt = len(rollouts) // max(1, len(prompts))
     answers = []
     for i, rollout in enumerate(rollouts):
@@ -199,17 +198,16 @@ def _judged_rankings(
     models: GateModels, rankings: Sequence[GateRanking]
 ) -> tuple[JudgedRanking, ...]:
     informative = [ranking for ranking in rankings if ranking.vote.pairs]
-    transcripts = [answer for ranking in informative for answer in ranking.vote.answers]
-    proxy, judge = (_scores(reward, transcripts) for reward in (models.proxy, models.judge))
+    answers = [answer for ranking in informative for answer in ranking.vote.answers]
+    proxy, judge = _scores(models, answers)
     found, start = [], 0
     for ranking in informative:
-        answers = ranking.vote.answers
-        stop = start + len(answers)
+        stop = start + len(ranking.vote.answers)
         found.append(
             JudgedRanking(
                 prompt_hash=ranking.prompt_hash,
                 pairs=ranking.vote.pairs,
-                lengths=tuple(len(answer.response_ids) for answer in answers),
+                lengths=tuple(len(answer.response_ids) for answer in ranking.vote.answers),
                 proxy_scores=tuple(proxy[start:stop]),
                 judge_scores=tuple(judge[start:stop]),
             )
@@ -218,8 +216,17 @@ def _judged_rankings(
     return tuple(found)
 
 
-def _scores(reward: RewardModel, transcripts: Sequence[Transcript]) -> list[float]:
-    scores: list[float] = reward.scores(transcripts).tolist()
+def _scores(
+    models: GateModels, transcripts: Sequence[Transcript]
+) -> tuple[list[float], list[float]]:
+    """Score answers by proxy and judge, over one pass through the layers that both share."""
+    depth = models.model.shared_depth(models.proxy.adapter, models.judge.adapter)
+    data = TranscriptSet(models.model, transcripts, depth)
+    return _finite_scores(models.proxy, data), _finite_scores(models.judge, data)
+
+
+def _finite_scores(reward: RewardModel, data: TranscriptSet) -> list[float]:
+    scores: list[float] = reward.scores_of(data, range(len(data))).tolist()
     if not all(map(math.isfinite, scores)):
         raise ValueError(f"adapter {reward.adapter!r} gives a score that is no number: retrain it")
     return scores

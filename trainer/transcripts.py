@@ -17,8 +17,8 @@ from torch import Tensor
 from policy.decoder import pad
 from policy.language_model import LanguageModel, Trunk
 
-MAX_TOKENS_PER_PASS = 2048
-"""Padded tokens of one forward and backward pass; larger ones are no faster on two cores."""
+MAX_TOKENS_PER_PASS = 1024
+"""Padded tokens of one forward and backward pass; larger ones only pad more on two cores."""
 
 MAX_CACHED_TOKENS = 500_000
 """Trunk states kept between passes: 576 values of 2 bytes each are 576 MB for this many tokens."""

@@ -25,7 +25,7 @@ from trainer.reward import RewardModel
 from trainer.settings import AdapterShape
 from trainer.stage_cache import StageCache, StageResult, fingerprint
 
-ROLLOUT_BATCH = 64
+ROLLOUT_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
