@@ -45,7 +45,9 @@ class GateSettings(BaseModel):
         default=0.05, ge=0, description="of the share of repeated 3-grams within an answer"
     )
     min_distinct_ratio: float = Field(
-        default=0.9, ge=0, description="distinct-2 to the incumbent's: modes have not collapsed"
+        default=0.8,
+        ge=0,
+        description="distinct-2 to the incumbent's: sharper is expected, collapsed is not",
     )
     max_opening_share: float = Field(
         default=0.1, gt=0, le=1, description="of answers that begin with the same 5 tokens"

@@ -40,11 +40,13 @@ class Ask:
 
 
 def first_asks(base: str, sft: str, ppo: str | None, num_samples: int, seed: int) -> list[Ask]:
-    """List the arms that need no result of another; `ppo` is None where there is no policy."""
-    asks = [Ask(BASE, base, 1.0, num_samples, seed)]
+    """List the arms that need no result of another; `ppo` is None where there is no policy.
+
+    `num_samples` is for the two arms of the headline; the others give one answer a prompt.
+    """
+    asks = [Ask(BASE, base, 1.0, 1, seed)]
     for temperature, arm in SFT_BY_TEMPERATURE.items():
-        # A greedy answer is always the same one.
-        asks.append(Ask(arm, sft, temperature, num_samples if temperature else 1, seed))
+        asks.append(Ask(arm, sft, temperature, num_samples if arm == SFT else 1, seed))
     asks.append(Ask(POOL, sft, 1.0, NUM_POOLED, seed + _POOL_SEED))
     if ppo is not None:
         asks.append(Ask(PPO, ppo, 1.0, num_samples, seed))
@@ -56,12 +58,11 @@ def best_temperature(mean_utilities: dict[str, float]) -> float:
     return max(SFT_BY_TEMPERATURE, key=lambda t: mean_utilities[SFT_BY_TEMPERATURE[t]])
 
 
-def matching_ask(ppo: str, temperature: float, num_samples: int, seed: int) -> Ask | None:
+def matching_ask(ppo: str, temperature: float, seed: int) -> Ask | None:
     """Return PPO's arm at SFT's best temperature; None where that arm is there already."""
     if temperature == 1.0:
         return None
-    num_choices = num_samples if temperature else 1
-    return Ask(f"ppo T={temperature:g}", ppo, temperature, num_choices, seed)
+    return Ask(f"ppo T={temperature:g}", ppo, temperature, 1, seed)
 
 
 async def fetch_arms(

@@ -119,7 +119,7 @@ async def measure(scene: Scene, base: str, refreshed: Refreshed) -> tuple[Findin
             arm: describe(requests, arms, arm).mean_utility
             for arm in names.SFT_BY_TEMPERATURE.values()
         }
-        again = _same_temperature(ppo, best_temperature(utilities), sizes.num_samples, seed)
+        again = _same_temperature(ppo, best_temperature(utilities), seed)
         arms |= await fetch_arms(scene.api, again, prompts, tell)
     scores = await _score(scene, refreshed.adapters["rm"], arms)
     arms = with_chosen(requests, arms, scores.rewards)
@@ -138,10 +138,8 @@ async def audit(scene: Scene) -> Replay:
     return replayed
 
 
-def _same_temperature(
-    ppo: str | None, temperature: float, num_samples: int, seed: int
-) -> list[Ask]:
-    ask = None if ppo is None else matching_ask(ppo, temperature, num_samples, seed)
+def _same_temperature(ppo: str | None, temperature: float, seed: int) -> list[Ask]:
+    ask = None if ppo is None else matching_ask(ppo, temperature, seed)
     return [] if ask is None else [ask]
 
 
