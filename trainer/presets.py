@@ -16,7 +16,7 @@ PRESETS: dict[PresetName, RefreshSettings] = {
     # Fixed work for two CPU cores in a quarter of an hour; docs/LOG.md says how it was tuned.
     "demo": RefreshSettings(
         shape=AdapterShape(trained_share=0.4),
-        sft=SftSettings(epochs=16, batch_size=8),
+        sft=SftSettings(epochs=8, batch_size=8),
         init=SftSettings(epochs=4, batch_size=4),
         # Few votes need many steps: docs/LOG.md, "The reward model decides".
         reward=RewardSettings(epochs=2, batch_size=2, learning_rate=1e-3),

@@ -24,7 +24,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    "demo", num_training_prompts=320, num_held_out_prompts=112, num_samples=2, num_replayed=400
+    "demo", num_training_prompts=320, num_held_out_prompts=96, num_samples=2, num_replayed=240
 )
 QUICK = Sizes(
     "quick", num_training_prompts=84, num_held_out_prompts=24, num_samples=1, num_replayed=120

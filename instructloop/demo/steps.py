@@ -22,8 +22,9 @@ from instructloop.demo.trainer_process import Refreshed, last_json
 from instructloop.demo.vote_account import VoteAccount, count_votes
 
 LABELERS = "instructloop.demo.labelers"
-# One short question every few seconds: the service stays in use, the trainer keeps the machine.
-_LIGHT = Pace(num_clients=1, pause_s=8.0, max_tokens=8)
+# A short question now and then: the service stays in use, the trainer keeps the machine. One every
+# 8 s took a sixth of two cores, since products on both of them wait for each other.
+_LIGHT = Pace(num_clients=1, pause_s=20.0, max_tokens=8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which answers are fetched: every baseline, greedy once, the pool by seeds of its own."""
+"""Which answers are fetched: every baseline, two samples where they decide, the pool apart."""
 
 from instructloop.demo.arms import (
     BASE,
@@ -18,7 +18,8 @@ def test_every_baseline_is_asked_by_its_own_adapter():
     assert set(asks) == {BASE, "sft T=0", "sft T=0.7", SFT, POOL, PPO}
     assert (asks[BASE].model, asks[SFT].model, asks[PPO].model) == ("base-1", "sft-1", "ppo-1")
     assert {asks[arm].temperature for arm in (BASE, SFT, POOL, PPO)} == {1.0}
-    assert asks["sft T=0"].num_choices == 1
+    singles = (BASE, "sft T=0", "sft T=0.7")
+    assert [asks[arm].num_choices for arm in (*singles, SFT, PPO)] == [1, 1, 1, 2, 2]
     assert asks[POOL].num_choices == 4
 
 
@@ -37,10 +38,9 @@ def test_the_strongest_baseline_is_the_temperature_with_the_highest_utility():
 
 
 def test_ppo_meets_the_strongest_baseline_at_its_own_temperature_too():
-    ask = matching_ask("ppo-1", 0.7, num_samples=2, seed=7)
-    assert (ask.arm, ask.temperature, ask.num_choices) == ("ppo T=0.7", 0.7, 2)
-    assert matching_ask("ppo-1", 0.0, num_samples=2, seed=7).num_choices == 1
-    assert matching_ask("ppo-1", 1.0, num_samples=2, seed=7) is None
+    ask = matching_ask("ppo-1", 0.7, seed=7)
+    assert (ask.arm, ask.temperature, ask.num_choices) == ("ppo T=0.7", 0.7, 1)
+    assert matching_ask("ppo-1", 1.0, seed=7) is None
 
 
 async def test_arms_come_by_name_over_the_same_prompts(api, service):
