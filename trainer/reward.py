@@ -1,8 +1,8 @@
 """The reward model: one scalar per answer, from rankings (InstructGPT section 3.5, appendix C.2).
 
 Deviations from the paper: 1. it starts from the SFT adapter of the same base, not from a 6B model
-of its own, and from a head of zeros; 2. batches of 8 prompts, not 64; 3. where ties leave fewer
-pairs, the mean is over those.
+of its own, and from a head of zeros; 2. batches of 8 prompts or fewer, not 64, and two
+epochs in the preset `demo`; 3. where ties leave fewer pairs, the mean is over those.
 """
 
 from __future__ import annotations
