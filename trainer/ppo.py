@@ -3,9 +3,9 @@
 Policy, ref, reward and value are adapters on one copy of the base; the KL anchor is `init`, always.
 
 Deviations from the paper: 1. tens of iterations of 64 to 96 episodes or fewer, not 500 of 512,
-with the EMA decay and the warm-up shortened to match; 2. LoRA rates; 3. lambda, value clip and the penalty for a
-missing EOS come from earlier code (the paper does not say); 4. the critic trains alone for two
-iterations first, several passes each; 5. gradients are clipped.
+with the EMA decay and the warm-up shortened to match; 2. LoRA rates; 3. lambda, value clip and the
+penalty for a missing EOS come from earlier code (the paper does not say); 4. the critic trains
+alone for two iterations first, several passes each; 5. gradients are clipped.
 """
 
 from __future__ import annotations
