@@ -75,7 +75,7 @@ async def test_each_ballot_gets_one_vote_of_its_asker(api, service):
     owners = {prompt_text(p): voters[0].persona_id for voters, p in assigned}
     for body in service.completions:
         assert body["user"] == owners[body["prompt"]]
-        assert (body["n"], body["temperature"], body["max_tokens"]) == (4, 1.0, 48)
+        assert (body["n"], body["temperature"], body["max_tokens"]) == (4, 1.0, 32)
         assert body["metadata"]["source"] == "simulated"
 
 

@@ -29,7 +29,7 @@ from trainer.evidence_record import (
 from trainer.progress import silent
 from trainer.reward import RankedAnswers, RewardModel
 from trainer.rollouts import sample_rollouts
-from trainer.transcripts import Transcript
+from trainer.transcripts import Transcript, TranscriptSet
 
 NAMES = EvidenceNames("ppo-1", "init-1", "rm-1", "rm-2")
 DESIGN = EvidenceDesign(seed=5, samples_per_prompt=4, temperature=1.0, max_tokens=6)
@@ -58,8 +58,8 @@ class ConstantJudge(RewardModel):
 
     score: float = 0.0
 
-    def scores(self, transcripts: Sequence[Transcript]) -> torch.Tensor:
-        return torch.full((len(transcripts),), self.score)
+    def scores_of(self, data: TranscriptSet, rows: Sequence[int]) -> torch.Tensor:
+        return torch.full((len(rows),), self.score)
 
 
 def decode(ids: Sequence[int]) -> str:

@@ -87,7 +87,7 @@ def test_evidence_that_breaks_no_rule_passes_and_every_sentinel_was_asked() -> N
         ("length", candidate(mean_length=0.0)),
         ("eos_rate", candidate(eos_rate=0.79)),
         ("repetition", candidate(repetition=0.11)),
-        ("repetition", candidate(distinct_2=0.53)),
+        ("repetition", candidate(distinct_2=0.47)),
         ("opening", candidate(opening_share=0.11)),
         ("proxy_gap", replace(GOOD, proxy_win_rate=rate(0.94, 0.9))),
         ("training_happened", training(relative_change=0.0)),
