@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from feedback.snapshot_rows import RankingRow, Snapshot, Split
 from trainer.dataset import Tokenizing
 from trainer.evidence_record import GatePrompt
-from trainer.reward import RankedAnswers, merge_votes
+from trainer.reward import RankedAnswers, merge_votes, same_answers
 from trainer.transcripts import Transcript
 
 Need = Literal["demonstrations", "votes", "held_out_votes", "prompts", "held_out_prompts"]
@@ -90,12 +90,12 @@ def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:
         demonstrations=demonstrations.items,
         votes={split: found.items for split, found in rankings.items()},
         comparisons={
-            split: merge_votes(found.items, [_choice_ids(row) for row in found.rows])
+            split: merge_votes(found.items, _choice_ids(found.rows))
             for split, found in rankings.items()
         },
         comparison_prompts={
             split: tuple(
-                {frozenset(_choice_ids(row)): row.prompt_hash for row in found.rows}.values()
+                found.rows[first].prompt_hash for first, *_ in same_answers(_choice_ids(found.rows))
             )
             for split, found in rankings.items()
         },
@@ -114,5 +114,5 @@ def tokenize(snapshot: Snapshot, tokenizing: Tokenizing) -> Material:
     )
 
 
-def _choice_ids(row: RankingRow) -> list[str]:
-    return [choice.choice_id for choice in row.choices]
+def _choice_ids(rows: Sequence[RankingRow]) -> list[list[str]]:
+    return [[choice.choice_id for choice in row.choices] for row in rows]

@@ -50,17 +50,24 @@ def merge_votes(
         votes: N votes.
         choice_ids: `[N][K]`, which answers each vote ranks, in the order of its answers.
     """
-    merged: dict[frozenset[str], tuple[Sequence[str], RankedAnswers]] = {}
-    for vote, ids in zip(votes, choice_ids, strict=True):
-        key = frozenset(ids)
-        if key not in merged:
-            merged[key] = (ids, vote)
-            continue
-        place = {choice_id: index for index, choice_id in enumerate(merged[key][0])}
-        pairs = tuple((place[ids[a]], place[ids[b]]) for a, b in vote.pairs)
-        first = merged[key][1]
-        merged[key] = (merged[key][0], RankedAnswers(first.answers, first.pairs + pairs))
-    return tuple(vote for _, vote in merged.values())
+    ranked = list(zip(votes, choice_ids, strict=True))
+    return tuple(_merge([ranked[i] for i in group]) for group in same_answers(choice_ids))
+
+
+def same_answers(choice_ids: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Group the votes that rank the same answers, by index; groups in the order of first votes."""
+    groups: dict[frozenset[str], list[int]] = {}
+    for index, ids in enumerate(choice_ids):
+        groups.setdefault(frozenset(ids), []).append(index)
+    return list(groups.values())
+
+
+def _merge(group: Sequence[tuple[RankedAnswers, Sequence[str]]]) -> RankedAnswers:
+    """Join votes on the same answers, whose order is the first vote's."""
+    first, first_ids = group[0]
+    place = {choice_id: index for index, choice_id in enumerate(first_ids)}
+    pairs = [(place[ids[a]], place[ids[b]]) for vote, ids in group for a, b in vote.pairs]
+    return RankedAnswers(first.answers, tuple(pairs))
 
 
 @dataclass(slots=True)
