@@ -12,7 +12,7 @@ class Sizes:
     preset: the trainer's settings by name.
     num_training_prompts: that labelers ask, with four answers each.
     num_held_out_prompts: that the measurement asks.
-    num_samples: answers per prompt of the arms that are compared with each other.
+    num_samples: answers per prompt of the headline's two arms; most others give one.
     num_replayed: responses that are scored anew, those closest to a swap.
     """
 

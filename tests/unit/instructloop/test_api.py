@@ -5,6 +5,8 @@ import pytest
 from instructloop.demo.api import MAX_TOKENS, RequestFailed, Sampling
 from instructloop.demo.personas import Answer
 from instructloop.demo.prompts import DemoPrompt, prompt_text
+from instructloop.demo.sizes import FULL, QUICK
+from trainer.presets import preset
 
 PROMPT = DemoPrompt("chat-001", "chat", "Hello there!", is_held_out=False)
 
@@ -12,6 +14,11 @@ PROMPT = DemoPrompt("chat-001", "chat", "Hello there!", is_held_out=False)
 async def ask(api, num_choices=4):
     sampling = Sampling(num_choices=num_choices, seed=0)
     return await api.complete("stable", PROMPT, sampling, source="simulated", user="persona-01")
+
+
+@pytest.mark.parametrize("sizes", [FULL, QUICK])
+def test_clients_ask_for_answers_as_long_as_the_trainer_samples(sizes):
+    assert preset(sizes.preset).ppo.max_response_tokens == MAX_TOKENS
 
 
 async def test_a_request_says_who_asks_and_that_it_is_simulated(api, service):
