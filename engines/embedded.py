@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -91,15 +92,22 @@ class EmbeddedEngine:
         Raises:
             ValueError: if the base cannot be loaded.
         """
-        return cls(
-            load_language_model(str(base), dtype),
-            max_adapters=max_adapters,
-            max_rank=max_rank,
-            context_length=context_length,
-            max_batch=max_batch,
-            max_waiting=max_waiting,
-            num_threads=num_threads,
-        )
+
+        def build() -> EmbeddedEngine:
+            return cls(
+                load_language_model(str(base), dtype),
+                max_adapters=max_adapters,
+                max_rank=max_rank,
+                context_length=context_length,
+                max_batch=max_batch,
+                max_waiting=max_waiting,
+                num_threads=num_threads,
+            )
+
+        # In a thread that ends: OpenMP keeps a team for each thread that ever computed, and with
+        # more members than cores the decoder's team sleeps between any two products.
+        with ThreadPoolExecutor(max_workers=1) as builder:
+            return builder.submit(build).result()
 
     @property
     def capabilities(self) -> Capabilities:
