@@ -21,6 +21,8 @@ from policy.language_model import LanguageModel
 from policy.sampling import Warp, draw, uniforms
 
 PREFILL_TOKENS = 2048
+# Rows drawn at a time: their distributions over the vocabulary stay in the processor's cache.
+ROWS_PER_DRAW = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -191,6 +193,11 @@ class Decoder:
 
     def _draw(self, samples: list[Sample], hidden_BD: Tensor) -> None:
         logits = self._model.logits(hidden_BD)
+        for start in range(0, len(samples), ROWS_PER_DRAW):
+            rows = slice(start, start + ROWS_PER_DRAW)
+            self._draw_rows(samples[rows], logits[rows])
+
+    def _draw_rows(self, samples: list[Sample], logits: Tensor) -> None:
         numbers = torch.tensor([sample.next_uniform() for sample in samples], dtype=torch.float64)
         drawn = draw(logits, [sample.warp for sample in samples], numbers)
         ids = drawn.ids_B.tolist()
