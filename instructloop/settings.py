@@ -44,7 +44,7 @@ class EngineSettings(BaseModel):
         None, ge=1, description="CPU threads of the decoder; unset: torch decides."
     )
     max_running: int = Field(
-        64, ge=1, le=1024, description="Choices decoded side by side; more wait their turn."
+        128, ge=1, le=1024, description="Choices decoded side by side; more wait their turn."
     )
     max_waiting: int = Field(
         1024, ge=0, description="Choices that may wait for their turn; more are refused."

@@ -6,6 +6,9 @@ step reads one contiguous block and copies nothing.
 
 from __future__ import annotations
 
+import math
+import mmap
+
 import torch
 from torch import Tensor
 
@@ -26,8 +29,8 @@ class KeyValueCache:
         dtype: torch.dtype,
     ) -> None:
         shape = (num_slots, num_heads, num_positions, head_dim)
-        self._keys = [torch.zeros(shape, dtype=dtype) for _ in range(num_layers)]
-        self._values = [torch.zeros(shape, dtype=dtype) for _ in range(num_layers)]
+        self._keys = [_lazy_zeros(shape, dtype) for _ in range(num_layers)]
+        self._values = [_lazy_zeros(shape, dtype) for _ in range(num_layers)]
         self.num_slots, self.num_positions = num_slots, num_positions
         self._first_slot = 0
         self._positions: Tensor | None = None
@@ -63,3 +66,9 @@ class KeyValueCache:
         if source != target:
             for block in (*self._keys, *self._values):
                 block[target, :, :length] = block[source, :, :length]
+
+
+def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return zeros that take memory only where they are written: most slots stay short."""
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
