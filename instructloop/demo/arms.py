@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from instructloop.demo.api import DemoApi, Sampling
+from instructloop.demo.concurrency import map_bounded
 from instructloop.demo.fetch import Answers, fetch_answers
 from instructloop.demo.measurement import Arm
 from instructloop.demo.prompts import DemoPrompt
@@ -24,7 +25,9 @@ BEST_BY_RM = "best of 4 by the RM"
 BEST_BY_JUDGES = "best of 4 by the judges"
 NUM_POOLED = 4
 
-_SEQUENCES_IN_FLIGHT = 64
+# Two arms at a time, so that the batch stays full while one of them ends.
+_ARMS_IN_FLIGHT = 2
+_SEQUENCES_PER_ARM = 96
 _POOL_SEED = 1
 
 
@@ -71,12 +74,17 @@ async def fetch_arms(
     prompts: Sequence[DemoPrompt],
     tell: Callable[[str], None] = lambda news: None,
 ) -> dict[str, Arm]:
-    """Fetch every arm, one after the other.
+    """Fetch every arm, in the order of `asks`.
 
     Raises:
         RequestFailed: a request failed.
     """
-    return {ask.arm: await _fetch(api, ask, prompts, tell) for ask in asks}
+
+    async def fetch(ask: Ask) -> Answers:
+        return await _fetch(api, ask, prompts, tell)
+
+    answers = await map_bounded(fetch, asks, _ARMS_IN_FLIGHT)
+    return {ask.arm: given for ask, given in zip(asks, answers, strict=True)}
 
 
 async def _fetch(
@@ -92,6 +100,6 @@ async def _fetch(
         ask.model,
         prompts,
         sampling,
-        max_in_flight=_SEQUENCES_IN_FLIGHT // ask.num_choices,
+        max_in_flight=_SEQUENCES_PER_ARM // ask.num_choices,
         on_progress=on_progress,
     )

@@ -58,7 +58,7 @@ class Round:
     """Share of votes that were first sent the wrong way round."""
     is_placebo: bool = False
     """Shuffle each ranking's answers, so that nothing can be learned from them."""
-    max_in_flight: int = 24
+    max_in_flight: int = 40
     """Ballots worked on at a time, of four sequences each: some decode while others are ranked."""
 
 
