@@ -57,12 +57,35 @@ def grouped_attention(
     return mixed.transpose(1, 2), None
 
 
-def causal_mask(is_visible_BS: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the additive causal mask `[B, 1, S, S]` over right-padded sequences."""
+def causal_mask(
+    is_visible_BS: Tensor, dtype: torch.dtype, answers_BS: Tensor | None = None
+) -> Tensor:
+    """Return the additive causal mask `[B, 1, S, S]` over right-padded sequences.
+
+    answers_BS: which answer to the row's prompt a token belongs to, 0 for the prompt; an answer
+        sees the prompt and itself. None: a row is one sequence.
+    """
     num_positions = is_visible_BS.shape[1]
     is_past = torch.ones(num_positions, num_positions, dtype=torch.bool).tril()
-    is_allowed = is_past & is_visible_BS[:, None, :] | torch.eye(num_positions, dtype=torch.bool)
+    is_allowed = is_past & is_visible_BS[:, None, :]
+    if answers_BS is not None:
+        is_same = answers_BS[:, None, :] == answers_BS[:, :, None]
+        is_allowed = is_allowed & (is_same | (answers_BS[:, None, :] == 0))
+    is_allowed = is_allowed | torch.eye(num_positions, dtype=torch.bool)
     return additive(is_allowed[:, None], dtype)
+
+
+def answer_positions(answers_BS: Tensor) -> Tensor:
+    """Return positions `[B, S]`: each answer goes on where the row's prompt ends.
+
+    answers_BS: 0 on the prompt, then 1, 2, ... on the answers, -1 on padding.
+    """
+    index = torch.arange(answers_BS.shape[1])
+    is_first = torch.ones_like(answers_BS, dtype=torch.bool)
+    is_first[:, 1:] = answers_BS[:, 1:] != answers_BS[:, :-1]
+    starts = torch.where(is_first, index, 0).cummax(dim=1).values
+    prompt_lengths = (answers_BS == 0).sum(dim=1, keepdim=True)
+    return index - starts + prompt_lengths * (answers_BS > 0)
 
 
 def additive(is_allowed: Tensor, dtype: torch.dtype) -> Tensor:

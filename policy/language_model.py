@@ -17,7 +17,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from torch import Tensor, nn
 
-from policy.attention import causal_mask
+from policy.attention import answer_positions, causal_mask
 from policy.lora import Route, RoutedLinear
 
 ALL_PROJECTIONS = (
@@ -47,11 +47,16 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A batch as it leaves the `depth` lowest layers, which no adapter touches."""
+    """A batch as it leaves the `depth` lowest layers, which no adapter touches.
+
+    answers_BT: where a row holds several answers to one prompt: 0 on the prompt, 1, 2, ... on the
+        answers, -1 on padding. None: a row is one sequence.
+    """
 
     hidden_BTD: Tensor
     is_token_BT: Tensor
     depth: int
+    answers_BT: Tensor | None = None
 
 
 class LanguageModel:
@@ -218,12 +223,17 @@ class LanguageModel:
 
     # Forward passes
 
-    def trunk(self, ids_BT: Tensor, is_token_BT: Tensor, depth: int) -> Trunk:
-        """Run the first `depth` layers, which must carry no adapter, without gradients."""
+    def trunk(
+        self, ids_BT: Tensor, is_token_BT: Tensor, depth: int, answers_BT: Tensor | None = None
+    ) -> Trunk:
+        """Run the first `depth` layers, which must carry no adapter, without gradients.
+
+        answers_BT: as in `Trunk`; a prompt is then computed once for all of its answers.
+        """
         with torch.no_grad(), self.route.through(None):
-            hidden = self._decoder.embed_tokens(ids_BT)
-            hidden = self._run(hidden, is_token_BT, 0, depth)
-        return Trunk(hidden, is_token_BT, depth)
+            embedded = Trunk(self._decoder.embed_tokens(ids_BT), is_token_BT, depth, answers_BT)
+            hidden = self._run(embedded, 0, depth)
+        return Trunk(hidden, is_token_BT, depth, answers_BT)
 
     def hidden(self, trunk: Trunk, adapter: str | None) -> Tensor:
         """Run the remaining layers under one adapter; `[B, T, D]` after the final norm.
@@ -234,7 +244,7 @@ class LanguageModel:
         if adapter is not None and self._first_layers[adapter] < trunk.depth:
             raise ValueError(f"adapter {adapter!r} changes layers below {trunk.depth}")
         with self.route.through(adapter):
-            hidden = self._run(trunk.hidden_BTD, trunk.is_token_BT, trunk.depth, self.num_layers)
+            hidden = self._run(trunk, trunk.depth, self.num_layers)
         normed: Tensor = self._decoder.norm(hidden)
         return normed
 
@@ -262,10 +272,14 @@ class LanguageModel:
         normed: Tensor = self._decoder.norm(hidden)
         return normed
 
-    def _run(self, hidden: Tensor, is_token_BT: Tensor, start: int, stop: int) -> Tensor:
-        positions = torch.arange(hidden.shape[1]).unsqueeze(0)
+    def _run(self, trunk: Trunk, start: int, stop: int) -> Tensor:
+        hidden, answers = trunk.hidden_BTD, trunk.answers_BT
+        if answers is None:
+            positions = torch.arange(hidden.shape[1]).unsqueeze(0)
+        else:
+            positions = answer_positions(answers)
         angles = self._decoder.rotary_emb(hidden, position_ids=positions)
-        mask = causal_mask(is_token_BT, hidden.dtype)
+        mask = causal_mask(trunk.is_token_BT, hidden.dtype, answers)
         for layer in self._decoder.layers[start:stop]:
             hidden = layer(hidden, attention_mask=mask, position_embeddings=angles)
         return hidden

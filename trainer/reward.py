@@ -191,7 +191,7 @@ def ranking_accuracy(reward: RewardModel, votes: Sequence[RankedAnswers]) -> lis
 
 
 def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> float:
-    """Add the gradients of the mean loss over these votes: K forward passes for K answers."""
+    """Add the gradients of the mean loss over these votes; each answer is passed once, whatever its pairs."""
     total = 0.0
     for group in _passes(data, chosen):
         batch = data.data.batch([row for i in group for row in data.rows(i)])
@@ -206,15 +206,18 @@ def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> fl
 
 def _passes(data: VoteSet, chosen: Sequence[int]) -> Iterator[list[int]]:
     """Group votes of similar lengths, padded to one pass each; a vote is never divided."""
-    widths = {i: max(len(answer.ids) for answer in data.votes[i].answers) for i in chosen}
+    widths = {i: _num_tokens(data.votes[i]) for i in chosen}
     group: list[int] = []
-    num_answers = 0
     for i in sorted(chosen, key=lambda i: (widths[i], i)):
-        count = len(data.rows(i))
-        if group and (num_answers + count) * widths[i] > MAX_TOKENS_PER_PASS:
+        if group and (len(group) + 1) * widths[i] > MAX_TOKENS_PER_PASS:
             yield group
-            group, num_answers = [], 0
+            group = []
         group.append(i)
-        num_answers += count
     if group:
         yield group
+
+
+def _num_tokens(vote: RankedAnswers) -> int:
+    """Tokens of the prompt, once, and of all its answers."""
+    prompt = len(vote.answers[0].prompt_ids)
+    return prompt + sum(len(answer.response_ids) for answer in vote.answers)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from policy.attention import additive, causal_mask, grouped_attention
+from policy.attention import additive, answer_positions, causal_mask, grouped_attention
 
 
 def plain_attention(
@@ -59,3 +59,12 @@ def test_a_mask_blocks_without_infinities(dtype: torch.dtype) -> None:
     assert mask[0] == 0
     assert mask.isfinite().all()
     assert torch.softmax(mask, -1)[1] == 0
+
+
+def test_an_answer_sees_its_prompt_and_itself_and_goes_on_where_the_prompt_ends() -> None:
+    answers_BS = torch.tensor([[0, 0, 1, 1, 2, -1], [0, 1, 2, 2, 2, 3]])
+    assert answer_positions(answers_BS)[0, :5].tolist() == [0, 1, 2, 3, 2]
+    assert answer_positions(answers_BS)[1].tolist() == [0, 1, 1, 2, 3, 1]
+    mask = causal_mask(answers_BS >= 0, torch.float32, answers_BS)
+    seen = [[i for i in range(6) if mask[0, 0, t, i] == 0] for t in range(5)]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]

@@ -1,4 +1,4 @@
-"""The reward model learns an order from K passes for K answers, and is what its files say it is."""
+"""The reward model learns an order from one pass for K answers, and is what its files say it is."""
 
 from pathlib import Path
 
@@ -52,8 +52,9 @@ def planted_votes(count: int, first: int = 0) -> list[RankedAnswers]:
     return votes
 
 
-def test_k_answers_cost_k_passes_and_never_one_per_pair() -> None:
-    # CASES E7: 50 prompts with K = 6 have 750 pairs and 300 answers.
+def test_each_answer_is_passed_once_and_never_once_per_pair() -> None:
+    # CASES E7: 50 prompts with K = 6 have 750 pairs and 300 answers. All have two tokens here.
+    every_token_once = 50 * (2 + 6 * 2)
     model = CountingModel.tiny()
     reward = reward_model(model)
     votes = [
@@ -66,20 +67,20 @@ def test_k_answers_cost_k_passes_and_never_one_per_pair() -> None:
     assert sum(len(vote.pairs) for vote in votes) == 50 * 15
     settings = RewardSettings(epochs=1, batch_size=10, learning_rate=1e-3)
     train_reward(reward, votes, settings, 0, silent)
-    assert model.num_rows == 50 * 6
-    model.num_rows = 0
+    assert model.num_tokens == every_token_once
+    model.num_tokens = 0
     # Batches of 8 do not divide 50 votes; each is passed once all the same.
     train_reward(reward, votes, settings.model_copy(update={"batch_size": 8}), 0, silent)
-    assert model.num_rows == 50 * 6
-    model.num_rows = 0
+    assert model.num_tokens == every_token_once
+    model.num_tokens = 0
     vote_scores(reward, VoteSet.of(reward, votes))
-    assert model.num_rows == 50 * 6
+    assert model.num_tokens == every_token_once
 
 
 class CountingModel(LanguageModel):
-    """Counts the sequences that pass through the adapted layers."""
+    """Counts the tokens that pass through the adapted layers."""
 
-    num_rows = 0
+    num_tokens = 0
 
     @classmethod
     def tiny(cls) -> "CountingModel":
@@ -87,7 +88,7 @@ class CountingModel(LanguageModel):
         return cls(tiny._network, tiny.tokenizer)
 
     def hidden(self, trunk: Trunk, adapter: str | None) -> torch.Tensor:
-        self.num_rows += len(trunk.hidden_BTD)
+        self.num_tokens += int(trunk.is_token_BT.sum())
         return super().hidden(trunk, adapter)
 
 

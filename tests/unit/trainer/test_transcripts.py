@@ -1,6 +1,7 @@
 """Batches say where responses lie, whatever the lengths, and padding or keeping changes nothing."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,14 @@ from tiny_llama import add_random_adapter, tiny_model
 
 from policy.language_model import LanguageModel, LoraSettings
 from policy.logprobs import chosen_logprobs
-from trainer.transcripts import MAX_TOKENS_PER_PASS, Transcript, TranscriptSet, dealt, shuffled
+from trainer.transcripts import (
+    MAX_TOKENS_PER_LINE,
+    MAX_TOKENS_PER_PASS,
+    Transcript,
+    TranscriptSet,
+    dealt,
+    shuffled,
+)
 
 SIZES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8)
 
@@ -93,21 +101,44 @@ def test_every_row_is_in_one_batch_and_a_batch_fits_one_pass(
     data = _Unread([Transcript((1,) * prompt, (2,) * response) for prompt, response in sizes])
     rows = shuffled(len(sizes), source.randint(0, 99))[: max(1, len(sizes) - 2)]
     groups = list(data.batches(rows))
-    assert sorted(row for group in groups for row in group) == sorted(rows)
-    for group in groups:
-        padded = len(group) * max(sum(sizes[row]) for row in group)
+    assert sorted(row for lines in groups for line in lines for row in line.rows) == sorted(rows)
+    for lines in groups:
+        padded = len(lines) * max(len(line.ids) for line in lines)
         # One transcript alone may be longer than a pass: it cannot be divided.
-        assert len(group) == 1 or padded <= MAX_TOKENS_PER_PASS
+        assert len(lines) == 1 or padded <= MAX_TOKENS_PER_PASS
+        for line in lines:
+            assert len({data.transcripts[row].prompt_ids for row in line.rows}) == 1
+            assert len(line.rows) == 1 or len(line.ids) <= MAX_TOKENS_PER_LINE
 
 
 class _Unread(TranscriptSet):
-    """Transcripts of which only the grouping matters: a batch is the list of its rows."""
+    """Transcripts of which only the grouping matters: a batch is its lines."""
 
     def __init__(self, transcripts: list[Transcript]) -> None:
         self.transcripts = transcripts
 
-    def batch(self, rows: list[int]) -> list[int]:  # type: ignore[override]
-        return list(rows)
+    def _build(self, rows: list[int], lines: list[Any]) -> list[Any]:  # type: ignore[override]
+        assert [row for line in lines for row in line.rows] == rows
+        return lines
+
+
+def test_answers_that_share_a_prompt_and_a_row_are_as_they_are_alone(
+    model: LanguageModel,
+) -> None:
+    """Two prompts, three answers and two, one long one by itself; freshly computed and kept."""
+    prompts = [(5, 6, 7, 8), (9, 10), (11,)]
+    chosen = [(0, 3), (1, 5), (0, 1), (2, 20), (1, 2), (0, 6)]
+    ids = iter(range(20, 256))
+    given_ = [Transcript(prompts[p], tuple(next(ids) for _ in range(n))) for p, n in chosen]
+    data = TranscriptSet(model, given_, model.shared_depth("upper"))
+    rows = [4, 0, 3, 5, 1, 2]
+    assert data.batch(rows).trunk.hidden_BTD.shape[0] == len(prompts)
+    for _ in ("fresh", "kept"):
+        together = response_logprobs(model, data, rows)
+        for place, row in enumerate(rows):
+            one = TranscriptSet(model, [given_[row]], model.shared_depth("upper"))
+            alone = response_logprobs(model, one, [0])
+            torch.testing.assert_close(together[place, : chosen[row][1]], alone[0])
 
 
 def test_what_was_kept_is_what_a_fresh_pass_gives(model: LanguageModel) -> None:
