@@ -24,6 +24,7 @@ PRESETS: dict[PresetName, RefreshSettings] = {
             iterations=8,
             batch_size=96,
             minibatch_size=24,
+            samples_per_prompt=2,
             value_epochs=2,
             learning_rate=8e-4,
             value_learning_rate=1e-3,

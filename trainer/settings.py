@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -57,6 +57,11 @@ class PpoSettings(Settings):
     )
     batch_size: int = Field(default=64, ge=2, description="episodes an iteration; paper: 512")
     minibatch_size: int = Field(default=16, ge=1, description="paper: 64")
+    samples_per_prompt: int = Field(
+        default=1,
+        ge=1,
+        description="episodes that share a prompt, which is computed once for them",
+    )
     kl_coefficient: float = Field(default=0.02, ge=0, description="beta; paper: 0.02")
     clip: float = Field(default=0.2, gt=0, description="policy ratio; paper: 0.2")
     value_clip: float = Field(default=0.2, gt=0, description="not published; spec 10.1")
@@ -72,6 +77,13 @@ class PpoSettings(Settings):
     max_response_tokens: int = Field(default=48, ge=1)
     missing_eos_penalty: float = Field(default=1.0, ge=0, description="taken from the score")
     max_grad_norm: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _no_prompt_is_divided(self) -> PpoSettings:
+        for name in ("batch_size", "minibatch_size"):
+            if getattr(self, name) % self.samples_per_prompt:
+                raise ValueError(f"{name} must be a multiple of samples_per_prompt")
+        return self
 
     @property
     def num_policy_steps(self) -> int:

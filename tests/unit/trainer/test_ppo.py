@@ -105,6 +105,24 @@ def test_a_bfloat16_base_trains_with_float32_heads_and_adapters() -> None:
     assert tiny.models.value_head.weight.dtype == torch.float32
 
 
+def test_answers_to_one_prompt_are_sampled_and_trained_on_together() -> None:
+    tiny = TinyPpo.new()
+    settings = SHORT.model_copy(
+        update={"batch_size": 8, "minibatch_size": 4, "samples_per_prompt": 2}
+    )
+    for iteration in range(3):
+        drawn = ppo._sample(tiny.models, tiny.decoder, PROMPTS, settings, 0, iteration)
+        asked = [rollout.transcript.prompt_ids for rollout in drawn]
+        assert asked[::2] == asked[1::2]
+        assert len({rollout.transcript for rollout in drawn}) > 4  # streams of their own
+        parts = ppo._minibatches(settings, 0, iteration)
+        assert sorted(row for part in parts for row in part) == list(range(8))
+        for part in parts:
+            assert len(part) == 4
+            assert [row + 1 for row in part[::2]] == part[1::2]
+    assert ppo._minibatches(settings, 0, 0) != ppo._minibatches(settings, 0, 1)
+
+
 def test_without_prompts_it_says_what_to_do() -> None:
     tiny = TinyPpo.new()
     state = ppo.begin(tiny.models, SHORT)

@@ -49,6 +49,7 @@ def test_quick_does_less_of_everything_than_demo() -> None:
         (PpoSettings, {"beta": 0.1}),
         (PpoSettings, {"batch_size": 1}),
         (PpoSettings, {"temperature": 0}),
+        (PpoSettings, {"batch_size": 9, "samples_per_prompt": 2}),
         (SftSettings, {"epochs": 0}),
     ],
 )
