@@ -191,7 +191,7 @@ def ranking_accuracy(reward: RewardModel, votes: Sequence[RankedAnswers]) -> lis
 
 
 def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> float:
-    """Add the gradients of the mean loss over these votes; each answer is passed once, whatever its pairs."""
+    """Add the gradients of the mean loss over these votes; each answer is passed once."""
     total = 0.0
     for group in _passes(data, chosen):
         batch = data.data.batch([row for i in group for row in data.rows(i)])
