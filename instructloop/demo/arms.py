@@ -65,7 +65,12 @@ def matching_ask(ppo: str, temperature: float, seed: int) -> Ask | None:
     """Return PPO's arm at SFT's best temperature; None where that arm is there already."""
     if temperature == 1.0:
         return None
-    return Ask(f"ppo T={temperature:g}", ppo, temperature, 1, seed)
+    return Ask(ppo_at(temperature), ppo, temperature, 1, seed)
+
+
+def ppo_at(temperature: float) -> str:
+    """Name PPO's arm at a temperature."""
+    return f"ppo T={temperature:g}"
 
 
 async def fetch_arms(

@@ -42,12 +42,17 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that the measurement says; `sft_best` names SFT's arm at its best temperature."""
+    """All that the measurement says.
+
+    sft_best: SFT's arm at the temperature where it does best.
+    ppo_same: PPO's arm at that temperature.
+    """
 
     qualities: tuple[ArmQuality, ...]
     win_rates: tuple[WinRate, ...]
     guards: tuple[Guard, ...]
     sft_best: str
+    ppo_same: str
 
     def win_rate(self, arm: str, against: str) -> WinRate | None:
         """Return one comparison, None where it was not made."""
@@ -85,15 +90,17 @@ def find(
     qualities = {arm: describe(requests, arms, arm) for arm in arms if arm != names.POOL}
     utilities = {arm: quality.mean_utility for arm, quality in qualities.items()}
     temperature = best_temperature(utilities)
-    sft_best = names.SFT_BY_TEMPERATURE[temperature]
+    sft_best, ppo_same = names.SFT_BY_TEMPERATURE[temperature], names.ppo_at(temperature)
     win_rates = {
         pair: compare(requests, arms, *pair, seed=seed)
-        for pair in comparisons(sft_best, f"ppo T={temperature:g}")
+        for pair in comparisons(sft_best, ppo_same)
         if arms.keys() >= set(pair)
     }
     has_ppo = names.PPO in arms
     guards = _guards(arms, qualities, win_rates, base_nats) if has_ppo else ()
-    return Findings(tuple(qualities.values()), tuple(win_rates.values()), tuple(guards), sft_best)
+    return Findings(
+        tuple(qualities.values()), tuple(win_rates.values()), tuple(guards), sft_best, ppo_same
+    )
 
 
 def comparisons(sft_best: str, ppo_same: str) -> list[tuple[str, str]]:

@@ -100,6 +100,7 @@ def _headline(outcome: Outcome) -> dict[str, Any]:
     findings = outcome.findings
     headline = findings.win_rate(names.PPO, names.SFT)
     best = findings.win_rate(names.PPO, findings.sft_best)
+    same = findings.win_rate(findings.ppo_same, findings.sft_best)
     over_base = findings.win_rate(names.SFT, names.BASE)
     return {
         "win_rate_judge": JUDGE,
@@ -109,6 +110,8 @@ def _headline(outcome: Outcome) -> dict[str, Any]:
         "win_rate_length_controlled": _of(headline, "length_controlled"),
         "win_rate_ppo_vs_sft_best": _of(best, "rate"),
         "win_rate_ppo_vs_sft_best_low": _of(best, "low"),
+        "win_rate_ppo_vs_sft_at_its_best": _of(same, "rate"),
+        "win_rate_ppo_vs_sft_at_its_best_low": _of(same, "low"),
         "sft_best": findings.sft_best,
         "win_rate_sft_vs_base": _of(over_base, "rate"),
     }

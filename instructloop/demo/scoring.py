@@ -56,7 +56,7 @@ def score(request: ScoringRequest) -> Scores:
         ValueError: a choice is not in the record.
     """
     from trainer.evaluations.replay_audit import rescore
-    from trainer.transcripts import Transcript
+    from trainer.packing import Transcript
     from trainer.workshop import Workshop
 
     found = served_choices(Path(request.data_dir), {*request.rewarded, *request.weighed})

@@ -43,6 +43,7 @@ def outcome():
         "sft T=0.7": arm("sft7", "A word on"),
         SFT: arm("sft", "A word on"),
         PPO: arm("ppo", "A kind and happy word for you on"),
+        "ppo T=0": arm("ppo0", "A kind word on"),
         POOL: arm("pool", "A word on", 4),
     }
     ids = [a.choice_id for each in arms.values() for given in each.values() for a in given]
@@ -66,6 +67,15 @@ def outcome():
 
 def settings(*, is_placebo=False):
     return {"seed": 11, "is_placebo": is_placebo}
+
+
+def test_the_policy_meets_the_best_baseline_as_trained_and_at_that_temperature(outcome):
+    report = report_of(outcome, settings())
+    rates = {(rate["arm"], rate["against"]): rate["rate"] for rate in report["win_rates"]}
+    assert report["sft_best"] == "sft T=0"
+    as_trained, at_its_best = rates[PPO, "sft T=0"], rates["ppo T=0", "sft T=0"]
+    assert report["win_rate_ppo_vs_sft_best"] == pytest.approx(as_trained, abs=1e-4)
+    assert report["win_rate_ppo_vs_sft_at_its_best"] == pytest.approx(at_its_best, abs=1e-4)
 
 
 def test_every_figure_that_the_demo_promises_is_there_and_is_json(outcome, tmp_path):
