@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from feedback.snapshot_rows import DemonstrationRow, PromptRow, RankedChoice, RankingRow
 from policy.pretrained import LoadedBase
+from trainer.packing import Transcript
 from trainer.reward import RankedAnswers
-from trainer.transcripts import Transcript
 
 RowT = TypeVar("RowT")
 ItemT = TypeVar("ItemT")

@@ -26,10 +26,11 @@ from trainer.evidence_record import (
     JudgedRanking,
 )
 from trainer.gate import TrainingFacts
+from trainer.packing import Transcript
 from trainer.progress import Report
 from trainer.reward import RankedAnswers, RewardModel
 from trainer.rollouts import Rollout, sample_rollouts
-from trainer.transcripts import Transcript, TranscriptSet
+from trainer.transcripts import TranscriptSet
 
 NUM_STEPS = 4
 """Steps that `collect_evidence` reports: sampling of either side, the KL, the scores."""

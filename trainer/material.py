@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from feedback.snapshot_rows import RankingRow, Snapshot, Split
 from trainer.dataset import Tokenizing
 from trainer.evidence_record import GatePrompt
+from trainer.packing import Transcript
 from trainer.reward import RankedAnswers, merge_votes, same_answers
-from trainer.transcripts import Transcript
 
 Need = Literal["demonstrations", "votes", "held_out_votes", "prompts", "held_out_prompts"]
 

@@ -18,9 +18,10 @@ from policy.heads import ScalarHead
 from policy.language_model import LanguageModel
 from trainer.estimators import ranking_loss, ranking_pairs
 from trainer.optimizer import adam, cosine_to_tenth, set_rate
+from trainer.packing import Transcript
 from trainer.progress import Report
 from trainer.settings import RewardSettings
-from trainer.transcripts import MAX_TOKENS_PER_PASS, Transcript, TranscriptSet, dealt, shuffled
+from trainer.transcripts import MAX_TOKENS_PER_PASS, TranscriptSet, dealt, shuffled
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from policy.decoder import Decoder, Sample
 from policy.language_model import LanguageModel
 from policy.sampling import Warp
-from trainer.transcripts import Transcript
+from trainer.packing import Transcript
 
 
 @dataclass(frozen=True, slots=True)

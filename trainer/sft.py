@@ -18,9 +18,10 @@ import torch
 from policy.language_model import LanguageModel
 from policy.logprobs import chosen_logprobs
 from trainer.optimizer import adam, cosine_to_tenth, set_rate
+from trainer.packing import Transcript
 from trainer.progress import Report
 from trainer.settings import SftSettings
-from trainer.transcripts import Transcript, TranscriptSet, dealt, shuffled
+from trainer.transcripts import TranscriptSet, dealt, shuffled
 
 
 def train_sft(

@@ -20,11 +20,11 @@ from trainer.evidence_record import EvidenceDesign, EvidenceNames, GatePrompt
 from trainer.gate import Verdict, decide
 from trainer.gate_figures import figures
 from trainer.gate_settings import GateSettings
+from trainer.packing import Transcript
 from trainer.progress import silent
 from trainer.reward import RankedAnswers, RewardModel, train_reward
 from trainer.settings import RewardSettings, SftSettings
 from trainer.sft import train_sft
-from trainer.transcripts import Transcript
 
 SHOUT = ord("!")
 PROMPTS = tuple(

@@ -17,7 +17,8 @@ from feedback.events.completion import Choice, CompletionServed
 from policy.language_model import LanguageModel
 from policy.logprobs import chosen_logprobs
 from trainer.evaluations.version_evidence import Finding, Floats, weigh
-from trainer.transcripts import Transcript, TranscriptSet
+from trainer.packing import Transcript
+from trainer.transcripts import TranscriptSet
 
 NOISE_NATS = {"float32": 1e-4, "bfloat16": 0.07}
 """Scale s of |log-probability by decoding - by a full forward pass|: measured tails lie below

@@ -17,10 +17,10 @@ from trainer.cross_validation import cross_validate
 from trainer.dataset import Accounts, Examples
 from trainer.folds import conversations, deal
 from trainer.held_out_accuracy import CrossValidation
+from trainer.packing import Transcript
 from trainer.progress import Silent, silent
 from trainer.reward import RankedAnswers, RewardModel, VoteSet, train_on, train_reward, vote_scores
 from trainer.settings import RewardSettings
-from trainer.transcripts import Transcript
 
 SETTINGS = RewardSettings(epochs=2, batch_size=8, learning_rate=1e-2)
 NUM_PROMPTS = 40

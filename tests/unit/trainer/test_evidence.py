@@ -26,10 +26,11 @@ from trainer.evidence_record import (
     EvidenceRecord,
     GatePrompt,
 )
+from trainer.packing import Transcript
 from trainer.progress import silent
 from trainer.reward import RankedAnswers, RewardModel
 from trainer.rollouts import sample_rollouts
-from trainer.transcripts import Transcript, TranscriptSet
+from trainer.transcripts import TranscriptSet
 
 NAMES = EvidenceNames("ppo-1", "init-1", "rm-1", "rm-2")
 DESIGN = EvidenceDesign(seed=5, samples_per_prompt=4, temperature=1.0, max_tokens=6)

@@ -5,8 +5,8 @@ import torch
 from tiny_ppo import SHORT, TinyPpo
 
 from trainer.experience import Experience
+from trainer.packing import Transcript
 from trainer.rollouts import Rollout
-from trainer.transcripts import Transcript
 
 EOS, CUSTOM_STOP = 0, 9
 # CASES D2: a short one that ended, one that was cut, one that a custom stop token ended.

@@ -8,9 +8,9 @@ import torch
 from tiny_ppo import SHORT, TinyPpo
 
 from trainer.experience import exact_kl, policy_logprobs
+from trainer.packing import Transcript
 from trainer.ppo_checks import PpoDiverged, require_finite, require_first_step_rules
 from trainer.rollouts import Rollout
-from trainer.transcripts import Transcript
 
 DTYPES = [torch.float32, torch.bfloat16]
 

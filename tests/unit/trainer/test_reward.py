@@ -13,6 +13,7 @@ from policy.heads import ScalarHead
 from policy.language_model import LanguageModel, LoraSettings, Trunk
 from trainer.estimators import ranking_loss
 from trainer.evidence import adapter_hash
+from trainer.packing import Transcript
 from trainer.progress import silent
 from trainer.reward import (
     RankedAnswers,
@@ -24,7 +25,7 @@ from trainer.reward import (
     vote_scores,
 )
 from trainer.settings import RewardSettings
-from trainer.transcripts import Transcript, shuffled
+from trainer.transcripts import shuffled
 
 LIKED = 7
 HIDDEN = 32

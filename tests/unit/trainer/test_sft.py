@@ -10,11 +10,11 @@ from tiny_llama import add_random_adapter, tiny_model
 from policy.decoder import Decoder
 from policy.language_model import LanguageModel, LoraSettings
 from trainer.evidence import adapter_hash
+from trainer.packing import Transcript
 from trainer.progress import silent
 from trainer.rollouts import sample_rollouts
 from trainer.settings import SftSettings
 from trainer.sft import train_sft
-from trainer.transcripts import Transcript
 
 EOS = 0
 DEMONSTRATIONS = (
