@@ -86,7 +86,7 @@ def load_head(files: AdapterFiles) -> ScalarHead:
         raise AdapterRefused("missing_head", message)
     tensors = _load(files.head_path)
     if tensors.keys() != {"weight", "bias"} or tensors["weight"].dim() != 1:
-        message = f"{HEAD_NAME} of {files.adapter_id} needs weight [hidden size] and bias []."
+        message = f"{HEAD_NAME} of {files.adapter_id} needs a flat weight and bias []."
         raise AdapterRefused("shape_mismatch", message)
     head = ScalarHead(tensors["weight"].numel())
     head.load_state_dict(tensors)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class ScalarHead(nn.Module):
     """One number per hidden state, in float32 whatever the dtype of the trunk (CASES D12).
 
-    weight `[D]` starts as N(0, 1/sqrt(D + 1)), its standard deviation, and bias `[]` as 0
-    (spec 10.3 item 8, Stiennon et al. 2020).
+    weight `[D]`, or `[2 D]` for two states side by side, starts as N(0, 1/sqrt(D + 1)), its
+    standard deviation, and bias `[]` as 0 (spec 10.3 item 8, Stiennon et al. 2020).
     """
 
     def __init__(self, hidden_size: int, seed: int = 0) -> None:
@@ -29,6 +29,14 @@ class ScalarHead(nn.Module):
         """
         head = cls(hidden_size)
         nn.init.zeros_(head.weight)
+        return head
+
+    def folded(self, hidden_size: int) -> ScalarHead:
+        """Return a head for one state from one that reads several side by side: their sum."""
+        head = ScalarHead.zero(hidden_size)
+        with torch.no_grad():
+            head.weight.copy_(self.weight.view(-1, hidden_size).sum(dim=0))
+            head.bias.copy_(self.bias)
         return head
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from feedback.snapshot_rows import RankingRow
-from policy.heads import ScalarHead
 from policy.language_model import LanguageModel
 from trainer.dataset import Examples, Limits, Tokenizing
 from trainer.folds import conversations, deal
 from trainer.held_out_accuracy import Comparison, CrossValidation, compare, summarise
 from trainer.progress import Stages
 from trainer.refresh import RefreshRequest, open_snapshot
-from trainer.reward import RankedAnswers, RewardModel, VoteSet, train_on, vote_scores
+from trainer.reward import RankedAnswers, RewardModel, VoteSet, new_head, train_on, vote_scores
 from trainer.settings import RewardSettings
 
 
@@ -66,13 +65,13 @@ def cross_validate(
     group_of = conversations(examples.rows)
     folds = deal(group_of, [len(vote.pairs) for vote in examples.items], num_folds, seed)
     start = {key: p.detach().clone() for key, p in model.adapter_parameters(adapter).items()}
-    data = VoteSet.of(_fresh(model, adapter), examples.items)
+    data = VoteSet.of(_fresh(model, adapter, settings), examples.items)
     assert len(data.votes) == len(group_of)  # votes without a comparison are no examples
     comparisons: list[Comparison] = []
     figures: list[dict[str, float]] = []
     for number, held_out in enumerate(folds, start=1):
         model.set_weights(adapter, start)
-        reward = _fresh(model, adapter)
+        reward = _fresh(model, adapter, settings)
         seen = sorted(set(range(len(group_of))) - set(held_out))
         report = stages.begin(f"fold {number} of {num_folds}")
         trained = train_on(reward, data.subset(seen), settings, seed, report)
@@ -88,8 +87,8 @@ def cross_validate(
     return summarise(comparisons, figures, group_of, examples.accounts, made_with)
 
 
-def _fresh(model: LanguageModel, adapter: str) -> RewardModel:
-    return RewardModel(model, adapter, ScalarHead.zero(model.config.hidden_size))
+def _fresh(model: LanguageModel, adapter: str, settings: RewardSettings) -> RewardModel:
+    return RewardModel(model, adapter, new_head(model.config.hidden_size, settings.read_out))
 
 
 def _judge(

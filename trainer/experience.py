@@ -141,9 +141,9 @@ def exact_kl(models: Models, experiences: Sequence[Experience], ppo: PpoSettings
 
 
 def _scores(models: Models, batch: Batch, rollouts: Sequence[Rollout], ppo: PpoSettings) -> Tensor:
-    """Score each response at its last token; one that never ended pays the penalty, `[B]`."""
+    """Score each response; one that never ended pays the penalty, `[B]`."""
     hidden = models.model.hidden(batch.trunk, models.reward.adapter)
-    scores: Tensor = models.reward.head(batch.at_last(hidden))
+    scores = models.reward.read(batch, hidden)
     is_cut = torch.tensor([not rollouts[row].is_finished for row in batch.rows])
     return scores - ppo.missing_eos_penalty * is_cut.float()
 

@@ -79,14 +79,18 @@ def number_answers(lines: Sequence[Line], is_token_BT: Tensor) -> Tensor | None:
     return answers_BT
 
 
-def prediction_indices(lines: Sequence[Line], width: int) -> dict[int, Tensor]:
-    """Return, by transcript, the flat indices into `[lines * width]` that predict its response.
+def response_indices(lines: Sequence[Line], width: int) -> dict[int, tuple[Tensor, Tensor]]:
+    """Find each transcript's response among the flat positions `[lines * width]`.
 
-    The first response token is predicted by the prompt's last, which all answers share.
+    Returns:
+        By transcript: the positions of its response tokens, and those that predict them. The first
+        is predicted by the prompt's last token, which all answers share.
     """
     found = {}
     for i, line in enumerate(lines):
         for row, (start, stop) in zip(line.rows, line.spans, strict=True):
-            found[row] = i * width + torch.arange(start - 1, stop - 1)
-            found[row][0] = i * width + line.prompt_length - 1
+            own = i * width + torch.arange(start, stop)
+            before = own - 1
+            before[0] = i * width + line.prompt_length - 1
+            found[row] = (own, before)
     return found

@@ -19,7 +19,7 @@ PRESETS: dict[PresetName, RefreshSettings] = {
         sft=SftSettings(epochs=8, batch_size=8),
         init=SftSettings(epochs=4, batch_size=4),
         # Few votes need many steps: docs/LOG.md, "The reward model decides".
-        reward=RewardSettings(epochs=2, batch_size=2, learning_rate=1e-3),
+        reward=RewardSettings(read_out="last_and_mean", epochs=2, batch_size=2, learning_rate=1e-3),
         ppo=PpoSettings(
             iterations=8,
             batch_size=96,
@@ -39,7 +39,7 @@ PRESETS: dict[PresetName, RefreshSettings] = {
         shape=AdapterShape(trained_share=0.2),
         sft=SftSettings(epochs=3, batch_size=8),
         init=SftSettings(epochs=2, batch_size=4),
-        reward=RewardSettings(batch_size=2, learning_rate=1e-3),
+        reward=RewardSettings(read_out="last_and_mean", batch_size=2, learning_rate=1e-3),
         ppo=PpoSettings(
             iterations=3,
             value_iterations=1,

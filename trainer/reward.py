@@ -2,7 +2,9 @@
 
 Deviations from the paper: 1. it starts from the SFT adapter of the same base, not from a 6B model
 of its own, and from a head of zeros; 2. batches of 8 prompts or fewer, not 64, and two
-epochs in the preset `demo`; 3. where ties leave fewer pairs, the mean is over those.
+epochs in the preset `demo`; 3. where ties leave fewer pairs, the mean is over those; 4. with
+`read_out` "last_and_mean" the head reads the mean over the response beside its last token: a few
+hundred votes do not teach attention to carry tone and wording to the last token (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,8 +23,8 @@ from trainer.estimators import ranking_loss, ranking_pairs
 from trainer.optimizer import adam, cosine_to_tenth, set_rate
 from trainer.packing import Transcript
 from trainer.progress import Report
-from trainer.settings import RewardSettings
-from trainer.transcripts import MAX_TOKENS_PER_PASS, TranscriptSet, dealt, shuffled
+from trainer.settings import ReadOut, RewardSettings
+from trainer.transcripts import MAX_TOKENS_PER_PASS, Batch, TranscriptSet, dealt, shuffled
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,21 @@ class RewardModel:
     head: ScalarHead
 
     def scores(self, transcripts: Sequence[Transcript]) -> Tensor:
-        """Score prompt + response at the response's last token, `[len(transcripts)]`."""
+        """Score prompt + response, `[len(transcripts)]`."""
         data = TranscriptSet(self.model, transcripts, self.model.shared_depth(self.adapter))
         return self.scores_of(data, range(len(data)))
+
+    def read(self, batch: Batch, hidden_LTD: Tensor) -> Tensor:
+        """Score each response of a batch from its states, `[B]`.
+
+        The head's size says what it reads: a weight of D the last token's state, one of 2 D that
+        and the mean over the response.
+        """
+        last = batch.at_last(hidden_LTD)
+        if self.head.weight.numel() == last.shape[1]:
+            return cast("Tensor", self.head(last))
+        both = torch.cat([last.float(), batch.response_mean(hidden_LTD)], dim=1)
+        return cast("Tensor", self.head(both))
 
     @torch.no_grad()
     def scores_of(self, data: TranscriptSet, rows: Sequence[int]) -> Tensor:
@@ -91,7 +106,7 @@ class RewardModel:
         found = torch.zeros(len(rows))
         for batch in data.batches(rows):
             hidden = self.model.hidden(batch.trunk, self.adapter)
-            found[[place[row] for row in batch.rows]] = self.head(batch.at_last(hidden))
+            found[[place[row] for row in batch.rows]] = self.read(batch, hidden)
         return found
 
     def center(self, demonstrations: Sequence[Transcript]) -> None:
@@ -100,6 +115,11 @@ class RewardModel:
             mean = self.scores(demonstrations).mean()
             with torch.no_grad():
                 self.head.bias.sub_(mean)
+
+
+def new_head(hidden_size: int, read_out: ReadOut) -> ScalarHead:
+    """Return the head of zeros of a reward model that reads its answers this way."""
+    return ScalarHead.zero(hidden_size * (2 if read_out == "last_and_mean" else 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +216,7 @@ def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> fl
     total = 0.0
     for group in _passes(data, chosen):
         batch = data.data.batch([row for i in group for row in data.rows(i)])
-        scores = reward.head(batch.at_last(reward.model.hidden(batch.trunk, reward.adapter)))
+        scores = reward.read(batch, reward.model.hidden(batch.trunk, reward.adapter))
         each = scores.split([len(data.rows(i)) for i in group])
         losses = [ranking_loss(s, data.votes[i].pairs) for i, s in zip(group, each, strict=True)]
         loss = torch.stack(losses).sum() / len(chosen)

@@ -7,6 +7,7 @@ they were tuned. Everything else is the paper's unless the field says so.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,8 +37,17 @@ class SftSettings(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0)
 
 
+ReadOut = Literal["last", "last_and_mean"]
+
+
 class RewardSettings(Settings):
     """The reward model (appendix C.2)."""
+
+    read_out: ReadOut = Field(
+        default="last",
+        description="states that the score is read from: the response's last token's, not published"
+        " but usual; or its mean state as well, for few votes",
+    )
 
     epochs: int = Field(default=1, ge=1, description="paper: 1; a second one overfits")
     batch_size: int = Field(default=8, ge=1, description="prompts; paper: 64")

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from feedback.adapter_files import AdapterKind
 from feedback.snapshot_rows import Snapshot, Split
 from policy.adapter_weights import load_head
-from policy.heads import ScalarHead
 from trainer import ppo
 from trainer.checkpoints import restore_checkpoint, save_checkpoint
 from trainer.dataset import Limits, Tokenizing
@@ -22,7 +21,7 @@ from trainer.experience import Models
 from trainer.material import tokenize
 from trainer.progress import Stages
 from trainer.refresh_settings import RefreshSettings
-from trainer.reward import RewardModel, train_reward
+from trainer.reward import RewardModel, new_head, train_reward
 from trainer.sft import train_sft
 from trainer.stage_cache import StageResult
 from trainer.workshop import Trained, Workshop
@@ -77,7 +76,7 @@ class Refresh:
 
         def train(_: Path) -> Trained:
             adapter = self._copy_of(sft.adapter_id, name)
-            head = ScalarHead.zero(self.workshop.loaded.description.hidden_size)
+            head = new_head(self._hidden_size, self.settings.reward.read_out)
             reward = RewardModel(self.workshop.model, adapter, head)
             report = self.stages.begin(name)
             figures = train_reward(reward, votes, self.settings.reward, seed, report)
@@ -124,7 +123,8 @@ class Refresh:
     def models(self, init_id: str, reward_id: str) -> Models:
         """Put policy, ref, reward and value on the base: the first two from init, then from rm."""
         reward = self.workshop.reward_model(reward_id)
-        value_head = load_head(self.workshop.registry.adapter(reward_id)).requires_grad_(True)
+        head = load_head(self.workshop.registry.adapter(reward_id))
+        value_head = head.folded(self._hidden_size)
         ref = self.workshop.loaded_adapter(init_id)
         return Models(
             model=self.workshop.model,
@@ -146,6 +146,10 @@ class Refresh:
         )
         models.model.set_weights(models.policy, state.ema)
         return Trained(models.policy, figures)
+
+    @property
+    def _hidden_size(self) -> int:
+        return self.workshop.loaded.description.hidden_size
 
     def _new_adapter(self, name: str, seed: int) -> str:
         return self.workshop.new_adapter(f"new-{name}", self.settings.shape, seed)

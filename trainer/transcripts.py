@@ -17,7 +17,7 @@ from torch import Tensor
 
 from policy.decoder import pad
 from policy.language_model import LanguageModel, Trunk
-from trainer.packing import Line, Transcript, lay_out, number_answers, prediction_indices
+from trainer.packing import Line, Transcript, lay_out, number_answers, response_indices
 
 MAX_TOKENS_PER_PASS = 1024
 """Padded tokens of one forward and backward pass; larger ones only pad more on two cores."""
@@ -31,13 +31,15 @@ class Batch:
     """Some transcripts after the shared layers, and where their responses lie.
 
     rows: which transcripts, `[B]`.
-    before_N, last_B: flat indices into `[L * T]` of the position that predicts each response token,
-        and of the last response token.
+    own_N, before_N: flat indices into `[L * T]` of each response token, and of the position that
+        predicts it.
+    last_B: where each response's last token stands in `[N]`.
     """
 
     rows: tuple[int, ...]
     trunk: Trunk
     response_ids_N: Tensor
+    own_N: Tensor
     before_N: Tensor
     last_B: Tensor
     is_response_BR: Tensor
@@ -48,7 +50,15 @@ class Batch:
 
     def at_last(self, hidden_LTD: Tensor) -> Tensor:
         """Pick the states of the last response tokens, `[B, D]`."""
-        return hidden_LTD.flatten(0, 1)[self.last_B]
+        return hidden_LTD.flatten(0, 1)[self.own_N[self.last_B]]
+
+    def response_mean(self, hidden_LTD: Tensor) -> Tensor:
+        """Average the states of each response's tokens, `[B, D]` in float32."""
+        lengths_B = self.is_response_BR.sum(dim=1)
+        row_N = torch.repeat_interleave(torch.arange(len(lengths_B)), lengths_B)
+        states = hidden_LTD.flatten(0, 1)[self.own_N].float()
+        sums = torch.zeros(len(lengths_B), states.shape[1]).index_add(0, row_N, states)
+        return sums / lengths_B[:, None]
 
     def unflatten(self, values_N: Tensor) -> Tensor:
         """Lay `[N]` values out as `[B, R]`, 0 on padding; differentiable."""
@@ -89,15 +99,16 @@ class TranscriptSet:
 
     def _build(self, rows: Sequence[int], lines: Sequence[Line]) -> Batch:
         trunk = self._trunk(lines)
-        before = prediction_indices(lines, trunk.is_token_BT.shape[1])
-        lengths_B = torch.tensor([len(before[row]) for row in rows])
+        found = response_indices(lines, trunk.is_token_BT.shape[1])
+        lengths_B = torch.tensor([len(self.transcripts[row].response_ids) for row in rows])
         response_ids = [id_ for row in rows for id_ in self.transcripts[row].response_ids]
         return Batch(
             rows=tuple(rows),
             trunk=trunk,
             response_ids_N=torch.tensor(response_ids),
-            before_N=torch.cat([before[row] for row in rows]),
-            last_B=torch.tensor([int(before[row][-1]) + 1 for row in rows]),
+            own_N=torch.cat([found[row][0] for row in rows]),
+            before_N=torch.cat([found[row][1] for row in rows]),
+            last_B=lengths_B.cumsum(dim=0) - 1,
             is_response_BR=torch.arange(int(lengths_B.max())) < lengths_B[:, None],
         )
 

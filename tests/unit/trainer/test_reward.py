@@ -20,6 +20,7 @@ from trainer.reward import (
     RewardModel,
     VoteSet,
     merge_votes,
+    new_head,
     ranking_accuracy,
     train_reward,
     vote_scores,
@@ -76,6 +77,30 @@ def test_each_answer_is_passed_once_and_never_once_per_pair() -> None:
     model.num_tokens = 0
     vote_scores(reward, VoteSet.of(reward, votes))
     assert model.num_tokens == every_token_once
+
+
+def test_a_head_of_two_states_reads_the_last_token_and_the_mean_of_the_response() -> None:
+    model = tiny_model()
+    add_random_adapter(model, "rm", 1, UPPER)
+    answers = [Transcript((5, 6, 7), tuple(range(20, 20 + size))) for size in (1, 4, 2)]
+    states = []
+    for answer in answers:
+        ids = torch.tensor([answer.ids])
+        trunk = model.trunk(ids, torch.ones_like(ids, dtype=torch.bool), 0)
+        with torch.no_grad():
+            states.append(model.hidden(trunk, "rm")[0, 3:])
+    head = new_head(HIDDEN, "last_and_mean")
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(2 * HIDDEN, generator=torch.Generator().manual_seed(1)))
+        head.bias.fill_(0.25)
+    last, mean = head.weight.detach().split(HIDDEN)
+    expected = [float(s[-1] @ last + s.mean(dim=0) @ mean) + 0.25 for s in states]
+    assert RewardModel(model, "rm", head).scores(answers).tolist() == pytest.approx(expected, 1e-4)
+    # The critic that starts from it reads one state with the sum of both.
+    folded = head.folded(HIDDEN)
+    one = states[1][0]
+    assert folded(one).item() == pytest.approx(float(one @ (last + mean)) + 0.25, 1e-4)
+    assert torch.equal(new_head(HIDDEN, "last").folded(HIDDEN).weight, torch.zeros(HIDDEN))
 
 
 class CountingModel(LanguageModel):
