@@ -63,12 +63,11 @@ def main(num_choices: int) -> None:
             command = [sys.executable, __file__, str(num_choices), way]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found[way].append(float(output))
-    ratios = [ended / main for main, ended in zip(*found.values(), strict=True)]
     rows = [
         {"built in": f"the {way} thread", "step_ms": median(found[way]), "lowest": min(found[way])}
         for way in WAYS
     ]
-    spread = f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    spread = results.ratio(*found.values())
     results.save("decoder_thread", rows, f"{num_choices} choices, {NUM_ROUNDS} rounds, {spread}")
 
 

@@ -65,12 +65,11 @@ def main(num_votes: int) -> None:
         for way in WAYS:
             drawn = votes(num_votes, is_shared=way == "one row together")
             found[way].append(1000 * epoch_s(model, drawn) / num_votes)
-    ratios = [together / each for each, together in zip(*found.values(), strict=True)]
     rows = [
         {"answers lie in": way, "ms_per_vote": median(found[way]), "lowest": min(found[way])}
         for way in WAYS
     ]
-    spread = f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    spread = results.ratio(*found.values())
     results.save("shared_prompts", rows, f"{num_votes} votes, {NUM_ROUNDS} rounds, {spread}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,6 +36,12 @@ def save(name: str, rows: Sequence[Mapping[str, Any]], notes: str) -> Path:
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(f"saved {path}")
     return path
+
+
+def ratio(peer: Sequence[float], ours: Sequence[float]) -> str:
+    """Say our measurements over the peer's, round by round: the median and the spread."""
+    ratios = [mine / theirs for theirs, mine in zip(peer, ours, strict=True)]
+    return f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def _text(value: Any) -> str:
