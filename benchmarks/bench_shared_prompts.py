@@ -12,13 +12,12 @@ from statistics import median
 
 import results
 
-from policy.heads import ScalarHead
 from policy.language_model import LanguageModel, LoraSettings
 from policy.pretrained import load_language_model
 from trainer.packing import Transcript
 from trainer.presets import preset
 from trainer.progress import silent
-from trainer.reward import RankedAnswers, RewardModel, train_reward
+from trainer.reward import RankedAnswers, RewardModel, new_head, train_reward
 
 NUM_ROUNDS = 3
 NUM_ANSWERS = 4
@@ -46,10 +45,11 @@ def votes(count: int, *, is_shared: bool) -> list[RankedAnswers]:
 def epoch_s(model: LanguageModel, drawn: list[RankedAnswers]) -> float:
     """Train a new reward model for one epoch and return the seconds."""
     settings = preset("demo")
-    first_layer = round(model.num_layers * (1 - settings.shape.trained_share))
-    model.add_adapter("rm", LoraSettings(rank=settings.shape.rank, first_layer=first_layer))
-    reward = RewardModel(model, "rm", ScalarHead.zero(model.config.hidden_size))
-    one_epoch = settings.reward.model_copy(update={"epochs": 1})
+    shape, one_epoch = settings.shape, settings.reward.model_copy(update={"epochs": 1})
+    lora = LoraSettings(shape.rank, shape.alpha, shape.first_layer(model.num_layers))
+    model.add_adapter("rm", lora)
+    head = new_head(model.config.hidden_size, one_epoch.read_out)
+    reward = RewardModel(model, "rm", head)
     started = time.perf_counter()
     train_reward(reward, drawn, one_epoch, 0, silent)
     seconds = time.perf_counter() - started

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Item = TypeVar("Item")
+
+MAX_TOKENS_PER_PASS = 1024
+"""Padded tokens of one forward and backward pass; larger ones only pad more on two cores."""
 
 MAX_TOKENS_PER_LINE = 256
 """A prompt and the answers that share its row: attention's part grows with the row's length."""
@@ -63,6 +69,23 @@ def lay_out(transcripts: Sequence[Transcript], rows: Sequence[int]) -> list[Line
             lines.append(Line((), prompt_ids, ()))
         lines[at] = lines[at].joined(row, response_ids)
     return lines
+
+
+def passes(items: Iterable[Item], width: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Group items into passes of at most MAX_TOKENS_PER_PASS padded tokens, narrow ones first.
+
+    Args:
+        items: are never divided; one that is wider than a pass has a pass of its own.
+        width: tokens of an item.
+    """
+    group: list[Item] = []
+    for item in sorted(items, key=width):
+        if group and width(item) * (len(group) + 1) > MAX_TOKENS_PER_PASS:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
 
 
 def number_answers(lines: Sequence[Line], is_token_BT: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ hundred votes do not teach attention to carry tone and wording to the last token
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,10 +21,10 @@ from policy.heads import ScalarHead
 from policy.language_model import LanguageModel
 from trainer.estimators import ranking_loss, ranking_pairs
 from trainer.optimizer import adam, cosine_to_tenth, set_rate
-from trainer.packing import Transcript
+from trainer.packing import Transcript, passes
 from trainer.progress import Report
 from trainer.settings import ReadOut, RewardSettings
-from trainer.transcripts import MAX_TOKENS_PER_PASS, Batch, TranscriptSet, dealt, shuffled
+from trainer.transcripts import Batch, TranscriptSet, dealt, shuffled
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,11 @@ class VoteSet:
         """The transcripts of one vote's answers."""
         return range(self.first[index], self.first[index] + len(self.votes[index].answers))
 
+    def num_tokens(self, index: int) -> int:
+        """Tokens of a vote's prompt, once, and of all its answers."""
+        answers = self.votes[index].answers
+        return len(answers[0].prompt_ids) + sum(len(answer.response_ids) for answer in answers)
+
 
 def train_reward(
     reward: RewardModel,
@@ -214,7 +219,7 @@ def ranking_accuracy(reward: RewardModel, votes: Sequence[RankedAnswers]) -> lis
 def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> float:
     """Add the gradients of the mean loss over these votes; each answer is passed once."""
     total = 0.0
-    for group in _passes(data, chosen):
+    for group in passes(chosen, data.num_tokens):
         batch = data.data.batch([row for i in group for row in data.rows(i)])
         scores = reward.read(batch, reward.model.hidden(batch.trunk, reward.adapter))
         each = scores.split([len(data.rows(i)) for i in group])
@@ -223,22 +228,3 @@ def _accumulate(reward: RewardModel, data: VoteSet, chosen: Sequence[int]) -> fl
         loss.backward()
         total += float(loss.detach())
     return total
-
-
-def _passes(data: VoteSet, chosen: Sequence[int]) -> Iterator[list[int]]:
-    """Group votes of similar lengths, padded to one pass each; a vote is never divided."""
-    widths = {i: _num_tokens(data.votes[i]) for i in chosen}
-    group: list[int] = []
-    for i in sorted(chosen, key=lambda i: (widths[i], i)):
-        if group and (len(group) + 1) * widths[i] > MAX_TOKENS_PER_PASS:
-            yield group
-            group = []
-        group.append(i)
-    if group:
-        yield group
-
-
-def _num_tokens(vote: RankedAnswers) -> int:
-    """Tokens of the prompt, once, and of all its answers."""
-    prompt = len(vote.answers[0].prompt_ids)
-    return prompt + sum(len(answer.response_ids) for answer in vote.answers)

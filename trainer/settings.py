@@ -27,6 +27,10 @@ class AdapterShape(Settings):
         default=0.5, gt=0, le=1, description="share of the layers, from the top, that adapt"
     )
 
+    def first_layer(self, num_layers: int) -> int:
+        """Return the lowest of a base's layers that adapts, from 0; one at least does."""
+        return num_layers - max(1, round(num_layers * self.trained_share))
+
 
 class SftSettings(Settings):
     """Supervised fine-tuning (appendix C.1)."""
@@ -48,7 +52,6 @@ class RewardSettings(Settings):
         description="states that the score is read from: the response's last token's, not published"
         " but usual; or its mean state as well, for few votes",
     )
-
     epochs: int = Field(default=1, ge=1, description="paper: 1; a second one overfits")
     batch_size: int = Field(default=8, ge=1, description="prompts; paper: 64")
     learning_rate: float = Field(default=5e-4, gt=0, description="peak, cosine to a tenth")

@@ -17,10 +17,7 @@ from torch import Tensor
 
 from policy.decoder import pad
 from policy.language_model import LanguageModel, Trunk
-from trainer.packing import Line, Transcript, lay_out, number_answers, response_indices
-
-MAX_TOKENS_PER_PASS = 1024
-"""Padded tokens of one forward and backward pass; larger ones only pad more on two cores."""
+from trainer.packing import Line, Transcript, lay_out, number_answers, passes, response_indices
 
 MAX_CACHED_TOKENS = 500_000
 """Trunk states kept between passes: 576 values of 2 bytes each are 576 MB for this many tokens."""
@@ -87,14 +84,8 @@ class TranscriptSet:
 
     def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
         """Yield batches of similar lengths that fit one pass each."""
-        group: list[Line] = []
         lines = lay_out(self.transcripts, rows)
-        for line in sorted(lines, key=lambda line: (len(line.ids), line.rows)):
-            if group and len(line.ids) * (len(group) + 1) > MAX_TOKENS_PER_PASS:
-                yield self._build(_rows_of(group), group)
-                group = []
-            group.append(line)
-        if group:
+        for group in passes(lines, lambda line: len(line.ids)):
             yield self._build(_rows_of(group), group)
 
     def _build(self, rows: Sequence[int], lines: Sequence[Line]) -> Batch:

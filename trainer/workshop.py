@@ -68,9 +68,8 @@ class Workshop:
 
     def new_adapter(self, name: str, shape: AdapterShape, seed: int) -> str:
         """Attach a fresh adapter of the refresh's shape under a working name; return the name."""
-        num_layers = self.model.num_layers
-        first = num_layers - max(1, round(num_layers * shape.trained_share))
-        settings = LoraSettings(rank=shape.rank, alpha=shape.alpha, first_layer=first)
+        first_layer = shape.first_layer(self.model.num_layers)
+        settings = LoraSettings(rank=shape.rank, alpha=shape.alpha, first_layer=first_layer)
         self.model.add_adapter(name, settings, seed)
         return name
 

@@ -11,8 +11,8 @@ from tiny_llama import add_random_adapter, tiny_model
 
 from policy.language_model import LanguageModel, LoraSettings
 from policy.logprobs import chosen_logprobs
-from trainer.packing import MAX_TOKENS_PER_LINE, Transcript
-from trainer.transcripts import MAX_TOKENS_PER_PASS, TranscriptSet, dealt, shuffled
+from trainer.packing import MAX_TOKENS_PER_LINE, MAX_TOKENS_PER_PASS, Transcript
+from trainer.transcripts import TranscriptSet, dealt, shuffled
 
 SIZES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8)
 
