@@ -1,6 +1,6 @@
 """Replay served answers under every version: does each come from the version that it names?
 
-    python -m instructloop.demo.replay DATA_DIR BASE MAX_RESPONSES
+    python -m instructloop.demo.replay DATA_DIR BASE MAX_CHOICES
 
 The audit itself is the trainer's; here is chosen what it sees: the responses served closest to a
 swap come first. A second copy of the base is held only while this runs.
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 
 from feedback.events.completion import CompletionServed
@@ -54,17 +55,22 @@ async def replay(scene: Scene, tell: Tell) -> Replay:
 def closest_to_a_swap(
     served: Iterable[tuple[datetime, CompletionServed]],
     swapped_at: Sequence[datetime],
-    max_responses: int,
+    max_choices: int,
 ) -> list[CompletionServed]:
-    """Keep the responses that a swap could have touched most likely."""
+    """Keep the responses that a swap could have touched most likely.
+
+    As many as have `max_choices` answers in all: a vote's response has four, a visitor's one.
+    """
 
     def distance(response: tuple[datetime, CompletionServed]) -> float:
         return min((abs((response[0] - at).total_seconds()) for at in swapped_at), default=0.0)
 
-    return [completion for _, completion in sorted(served, key=distance)[:max_responses]]
+    nearest = [completion for _, completion in sorted(served, key=distance)]
+    choices = accumulate(len(completion.choices) for completion in nearest)
+    return [near for near, total in zip(nearest, choices, strict=True) if total <= max_choices]
 
 
-def audit(data_dir: Path, base: str, max_responses: int) -> Replay:
+def audit(data_dir: Path, base: str, max_choices: int) -> Replay:
     """Read the record, load every version that it names, and replay."""
     from trainer.evaluations.replay_audit import audit_completions
     from trainer.workshop import Workshop
@@ -73,7 +79,7 @@ def audit(data_dir: Path, base: str, max_responses: int) -> Replay:
         events = read_record(spool).events
     served = [(e.time, e.data) for e in events if isinstance(e.data, CompletionServed)]
     swapped_at = [entry.at for entry in Registry.open(data_dir).history(CHANNEL)]
-    chosen = closest_to_a_swap(served, swapped_at, max_responses)
+    chosen = closest_to_a_swap(served, swapped_at, max_choices)
     workshop = Workshop.open(data_dir, base, "auto")
     base_id = workshop.loaded.description.adapter_id
     named = {choice.adapter_id for _, completion in served for choice in completion.choices}
@@ -94,8 +100,8 @@ def audit(data_dir: Path, base: str, max_responses: int) -> Replay:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the process."""
-    data_dir, base, max_responses = arguments if arguments is not None else sys.argv[1:]
-    outcome = audit(Path(data_dir), base, int(max_responses))
+    data_dir, base, max_choices = arguments if arguments is not None else sys.argv[1:]
+    outcome = audit(Path(data_dir), base, int(max_choices))
     sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
     return 0
 

@@ -13,7 +13,7 @@ class Sizes:
     num_training_prompts: that labelers ask, with four answers each.
     num_held_out_prompts: that the measurement asks.
     num_samples: answers per prompt of the headline's two arms; most others give one.
-    num_replayed: responses that are scored anew, those closest to a swap.
+    num_replayed: answers that are scored anew, those of the responses closest to a swap.
     """
 
     preset: str
@@ -24,8 +24,8 @@ class Sizes:
 
 
 FULL = Sizes(
-    "demo", num_training_prompts=320, num_held_out_prompts=96, num_samples=2, num_replayed=240
+    "demo", num_training_prompts=320, num_held_out_prompts=96, num_samples=2, num_replayed=400
 )
 QUICK = Sizes(
-    "quick", num_training_prompts=84, num_held_out_prompts=24, num_samples=1, num_replayed=120
+    "quick", num_training_prompts=84, num_held_out_prompts=24, num_samples=1, num_replayed=300
 )

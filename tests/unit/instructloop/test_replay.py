@@ -17,5 +17,6 @@ def test_responses_closest_to_a_swap_come_first():
         for n in range(10)
     ]
     swaps = [NOON + timedelta(seconds=21), NOON + timedelta(seconds=80)]
-    chosen = closest_to_a_swap(served, swaps, 3)
+    num_choices = len(example.choices)
+    chosen = closest_to_a_swap(served, swaps, 4 * num_choices - 1)
     assert {completion.response_id for completion in chosen} == {"8", "2", "3"}
