@@ -21,12 +21,13 @@ PRESETS: dict[PresetName, RefreshSettings] = {
         # Few votes need many steps: docs/LOG.md, "The reward model decides".
         reward=RewardSettings(read_out="last_and_mean", epochs=2, batch_size=2, learning_rate=1e-3),
         ppo=PpoSettings(
-            iterations=8,
+            iterations=6,
             batch_size=96,
             minibatch_size=24,
             samples_per_prompt=2,
+            kl_coefficient=0.1,
             value_epochs=2,
-            learning_rate=7e-4,
+            learning_rate=8e-4,
             value_learning_rate=1e-3,
             warm_up_iterations=1,
             missing_eos_penalty=0.5,
